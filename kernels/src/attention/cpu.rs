@@ -1,0 +1,267 @@
+use super::Attention;
+use crate::gemm::{self, PANEL, Rows};
+use crate::isa::per_isa;
+use crate::{Isa, math};
+use rayon::prelude::*;
+
+/// Queries up to which each is a pass of dot products over the cache.
+const FEW_QUERIES: usize = 4;
+/// Queries a task takes when tiled: enough to pay for transposing the keys once.
+const TASK_QUERIES: usize = 252;
+/// Queries whose scores are held at a time (a multiple of the AVX-512 tile's rows).
+const SCORE_ROWS: usize = 12;
+/// Multiply-adds under which one thread does it all.
+const PARALLEL_MACS: usize = 32 * 1024;
+
+/// Extents of an attention call.
+#[derive(Clone, Copy, Debug)]
+pub struct Dims {
+    /// Sequences.
+    pub batch: usize,
+    /// Queries a sequence.
+    pub m: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Sequences the cache holds; 1 when all share one.
+    pub kv_batch: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Positions a cache row can hold.
+    pub capacity: usize,
+    /// Elements a head.
+    pub head_dim: usize,
+}
+
+impl Dims {
+    /// Offset of the cache of head `head` of sequence `b`.
+    fn cache_at(&self, b: usize, head: usize) -> usize {
+        let b = if self.kv_batch == 1 { 0 } else { b };
+        let kv_head = head * self.kv_heads / self.heads;
+        (b * self.kv_heads + kv_head) * self.capacity * self.head_dim
+    }
+}
+
+/// See [`super::attention`]; every slice is contiguous.
+pub fn attention(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) {
+    let per_task = if d.m <= FEW_QUERIES { d.m.max(1) } else { TASK_QUERIES };
+    let chunks = d.m.div_ceil(per_task);
+    let out = Rows { ptr: out.as_mut_ptr(), stride: d.heads * d.head_dim };
+    let row_len = d.heads * d.head_dim;
+    let task = |t: usize| {
+        let (b, head, chunk) = (t / (d.heads * chunks), t / chunks % d.heads, t % chunks);
+        let (from, to) = (chunk * per_task, (chunk * per_task + per_task).min(d.m));
+        let at = d.cache_at(b, head);
+        let len = spec.kv_len * d.head_dim;
+        let (k, v) = (&k[at..at + len], &v[at..at + len]);
+        let q = &q[b * d.m * row_len + head * d.head_dim..];
+        // The base of this head's columns; rows `from..to` are this task's alone.
+        let out = out.offset(b * d.m * row_len + head * d.head_dim);
+        if d.m <= FEW_QUERIES {
+            few_queries(isa, spec, d, q, k, v, out);
+        } else {
+            tiled(isa, spec, d, from, to, q, k, v, out);
+        }
+    };
+    let tasks = d.batch * d.heads * chunks;
+    let work = d.batch * d.heads * d.m * spec.kv_len * d.head_dim;
+    if work >= PARALLEL_MACS { (0..tasks).into_par_iter().for_each(task) } else { (0..tasks).for_each(task) }
+}
+
+fn few_queries(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[f32], out: Rows<*mut f32>) {
+    let mut scores = vec![0f32; spec.kv_len];
+    for i in 0..d.m {
+        let (lo, hi) = spec.visible(i, d.m);
+        let q = &q[i * out.stride..i * out.stride + d.head_dim];
+        // SAFETY: row `i` of this head's columns is written by this task alone.
+        let out = unsafe { std::slice::from_raw_parts_mut(out.ptr.add(i * out.stride), d.head_dim) };
+        let range = lo * d.head_dim..hi * d.head_dim;
+        one_query(isa, spec.scale, q, &k[range.clone()], &v[range], &mut scores[..hi - lo], out);
+    }
+}
+
+per_isa! {
+    fn one_query = one_query_body(scale: f32, q: &[f32], k: &[f32], v: &[f32], scores: &mut [f32], out: &mut [f32])
+}
+
+#[inline(always)]
+fn one_query_body<const FMA: bool>(
+    scale: f32,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    scores: &mut [f32],
+    out: &mut [f32],
+) {
+    for (score, k) in scores.iter_mut().zip(k.chunks_exact(q.len())) {
+        *score = scale * math::dot::<FMA>(q, k);
+    }
+    math::softmax::<FMA>(scores);
+    out.fill(0.0);
+    for (p, v) in scores.iter().zip(v.chunks_exact(q.len())) {
+        math::axpy::<FMA>(*p, v, out);
+    }
+}
+
+/// Queries `from..to` of one head: keys transposed into panels once, then scores, softmax and
+/// values for twelve queries at a time.
+#[allow(clippy::too_many_arguments)]
+fn tiled(
+    isa: Isa,
+    spec: Attention,
+    d: Dims,
+    from: usize,
+    to: usize,
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    out: Rows<*mut f32>,
+) {
+    let first = spec.visible(from, d.m).0 / PANEL * PANEL;
+    let last = spec.visible(to - 1, d.m).1;
+    let panels = pack_keys(&k[first * d.head_dim..last * d.head_dim], d.head_dim);
+    let stride = panels.len() / d.head_dim;
+    let v = pad_columns(&v[first * d.head_dim..last * d.head_dim], d.head_dim);
+    let v_stride = d.head_dim.next_multiple_of(PANEL);
+    let mut scores = vec![0f32; SCORE_ROWS * stride];
+    for row in (from..to).step_by(SCORE_ROWS) {
+        let m = SCORE_ROWS.min(to - row);
+        let q = Rows { ptr: q[row * out.stride..].as_ptr(), stride: out.stride };
+        let (lo, hi) = (spec.visible(row, d.m).0, spec.visible(row + m - 1, d.m).1);
+        let (lo, hi) = ((lo - first) / PANEL * PANEL, hi - first);
+        for at in (lo..hi).step_by(PANEL) {
+            // SAFETY: `q` has `m` rows of this head, panel `at / 32` has `head_dim` rows of 32,
+            // and `scores` holds `m` rows of `stride >= at + 32`.
+            unsafe {
+                let b = Rows { ptr: panels.as_ptr().add(at * d.head_dim), stride: PANEL };
+                let c = Rows { ptr: scores.as_mut_ptr().add(at), stride };
+                gemm::panel(isa, (m, PANEL, d.head_dim), q, b, c, false);
+            }
+        }
+        for (i, scores) in scores.chunks_exact_mut(stride).take(m).enumerate() {
+            let (from, to) = spec.visible(row + i, d.m);
+            masked_softmax(
+                isa,
+                spec.scale,
+                &mut scores[lo..hi],
+                from.saturating_sub(first + lo),
+                to - first - lo,
+            );
+        }
+        for at in (0..d.head_dim).step_by(PANEL) {
+            let n = PANEL.min(d.head_dim - at);
+            // SAFETY: `scores` has `m` rows with `lo..hi` filled, `v` rows `lo..hi` of padded
+            // width, and these columns of rows `row..row + m` of `out` are this task's alone.
+            unsafe {
+                let a = Rows { ptr: scores.as_ptr().add(lo), stride };
+                let b = Rows { ptr: v.as_ptr().add(lo * v_stride + at), stride: v_stride };
+                let c = Rows { ptr: out.ptr.add(row * out.stride + at), ..out };
+                gemm::panel(isa, (m, n, hi - lo), a, b, c, false);
+            }
+        }
+    }
+}
+
+per_isa! {
+    /// Softmax of `scores[from..to] * scale`; the rest becomes 0.
+    fn masked_softmax = masked_softmax_body(scale: f32, scores: &mut [f32], from: usize, to: usize)
+}
+
+#[inline(always)]
+fn masked_softmax_body<const FMA: bool>(scale: f32, scores: &mut [f32], from: usize, to: usize) {
+    scores[..from].fill(0.0);
+    scores[to..].fill(0.0);
+    let scores = &mut scores[from..to];
+    scores.iter_mut().for_each(|s| *s *= scale);
+    math::softmax::<FMA>(scores);
+}
+
+/// Keys `[n, d]` as panels `[ceil(n / 32)][d][32]`, zero-padded.
+fn pack_keys(k: &[f32], head_dim: usize) -> Vec<f32> {
+    let n = k.len() / head_dim;
+    let mut panels = vec![0f32; n.next_multiple_of(PANEL) * head_dim];
+    for (panel, keys) in panels.chunks_exact_mut(PANEL * head_dim).zip(k.chunks(PANEL * head_dim)) {
+        for (j, key) in keys.chunks_exact(head_dim).enumerate() {
+            for (p, v) in key.iter().enumerate() {
+                panel[p * PANEL + j] = *v;
+            }
+        }
+    }
+    panels
+}
+
+/// Values `[n, d]` themselves when `d` is a multiple of 32, else a padded copy.
+fn pad_columns(v: &[f32], head_dim: usize) -> std::borrow::Cow<'_, [f32]> {
+    let width = head_dim.next_multiple_of(PANEL);
+    if width == head_dim {
+        return v.into();
+    }
+    let mut padded = vec![0f32; v.len() / head_dim * width];
+    for (to, from) in padded.chunks_exact_mut(width).zip(v.chunks_exact(head_dim)) {
+        to[..head_dim].copy_from_slice(from);
+    }
+    padded.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gemm::tests::noise;
+
+    fn reference(spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+        let mut out = Vec::new();
+        for b in 0..d.batch {
+            for i in 0..d.m {
+                for h in 0..d.heads {
+                    let (lo, hi) = spec.visible(i, d.m);
+                    let q = &q[((b * d.m + i) * d.heads + h) * d.head_dim..][..d.head_dim];
+                    let at = d.cache_at(b, h);
+                    let score = |j: usize| -> f64 {
+                        let k = &k[at + j * d.head_dim..][..d.head_dim];
+                        q.iter().zip(k).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() * spec.scale as f64
+                    };
+                    let weights: Vec<f64> = (lo..hi).map(|j| score(j).exp()).collect();
+                    let sum: f64 = weights.iter().sum();
+                    for e in 0..d.head_dim {
+                        let value = |j: usize| v[at + j * d.head_dim + e] as f64;
+                        out.push((lo..hi).zip(&weights).map(|(j, w)| w / sum * value(j)).sum());
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn every_shape_and_mask_agrees_with_the_definition() {
+        let shapes =
+            [(1, 1, 4, 2, 64), (3, 1, 2, 2, 16), (1, 3, 4, 1, 20), (1, 9, 3, 3, 64), (2, 300, 2, 1, 40)];
+        for (batch, m, heads, kv_heads, head_dim) in shapes {
+            for (extra, causal, window) in
+                [(0, true, None), (70, true, Some(33)), (5, true, Some(1)), (17, false, None)]
+            {
+                for shared in [false, true] {
+                    let kv_len = m + extra;
+                    let kv_batch = if shared { 1 } else { batch };
+                    let d = Dims { batch, m, heads, kv_batch, kv_heads, capacity: kv_len + 3, head_dim };
+                    let spec = Attention { kv_len, causal, window, scale: 0.3 };
+                    let q = noise(batch * m * heads * head_dim, 1);
+                    let mut k = noise(kv_batch * kv_heads * d.capacity * head_dim, 2);
+                    let mut v = noise(k.len(), 3);
+                    // What lies past the filled part must never be read.
+                    for c in [&mut k, &mut v] {
+                        c.chunks_mut(d.capacity * head_dim)
+                            .for_each(|c| c[kv_len * head_dim..].fill(f32::NAN));
+                    }
+                    let want = reference(spec, d, &q, &k, &v);
+                    for isa in Isa::available() {
+                        let mut out = vec![f32::NAN; q.len()];
+                        attention(isa, spec, d, &q, &k, &v, &mut out);
+                        for (a, b) in out.iter().zip(&want) {
+                            assert!((*a as f64 - b).abs() < 1e-5, "{isa:?} {d:?} {spec:?}: {a} {b}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Softmax attention of new queries over a cache of fixed capacity, reading only its filled part.
+
+/// The arithmetic on slices.
+pub mod cpu;
+
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
+
+/// Which keys a query may see, and the scale of its scores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Filled positions of the cache, the new ones included.
+    pub kv_len: usize,
+    /// Query `i` of `m` sits at position `kv_len - m + i` and sees nothing later.
+    pub causal: bool,
+    /// Sees only the last `window` positions up to its own (with `causal`).
+    pub window: Option<usize>,
+    /// Multiplies the scores before the softmax.
+    pub scale: f32,
+}
+
+impl Attention {
+    /// First and one past the last position query `i` of `m` sees.
+    pub fn visible(&self, i: usize, m: usize) -> (usize, usize) {
+        if !self.causal {
+            return (0, self.kv_len);
+        }
+        let end = self.kv_len - m + i + 1;
+        (self.window.map_or(0, |w| end.saturating_sub(w)), end)
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let [batch, m, width] = *q_layout.dims() else { bail!("attention: q must be [batch, m, heads*d]") };
+        let [kv_batch, kv_heads, capacity, head_dim] = *k_layout.dims() else {
+            bail!("attention: cache must be [batch, kv_heads, capacity, head_dim]")
+        };
+        let fits = k_layout.dims() == v_layout.dims()
+            && width.is_multiple_of(kv_heads * head_dim)
+            && (kv_batch == 1 || kv_batch >= batch)
+            && self.kv_len <= capacity
+            && self.kv_len > 0
+            && (!self.causal || m <= self.kv_len);
+        if !fits {
+            bail!("attention: q {:?} over {:?}, {self:?}", q_layout.dims(), k_layout.dims())
+        }
+        let shape = cpu::Dims { batch, m, heads: width / head_dim, kv_batch, kv_heads, capacity, head_dim };
+        let mut out = vec![0f32; batch * m * width];
+        let (k, v) = (crate::contiguous(k, k_layout)?, crate::contiguous(v, v_layout)?);
+        cpu::attention(crate::Isa::current(), *self, shape, crate::contiguous(q, q_layout)?, k, v, &mut out);
+        Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+}
+
+/// Attention of `q [batch, m, heads * head_dim]` over `k`, `v`
+/// `[kv_batch, kv_heads, capacity, head_dim]`; `heads` a multiple of `kv_heads` (grouped queries,
+/// Ainslie et al. 2023). A cache with `kv_batch == 1` is shared by all sequences (cross-attention
+/// of beams). Result `[batch, m, heads * head_dim]`.
+///
+/// # Errors
+/// If shapes disagree or an operand is not contiguous f32.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: Attention) -> Result<Tensor> {
+    q.apply_op3_no_bwd(k, v, &spec)
+}

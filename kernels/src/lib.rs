@@ -1,0 +1,51 @@
+//! Operations on tensors as plain functions: the only crate that names SIMD (and, later, CUDA).
+//! It knows no model. Each operation is a folder: `mod.rs` has the shapes and the Candle custom
+//! op, `cpu.rs` the arithmetic on slices.
+#![warn(missing_docs)]
+
+/// GELU, and gated activations of MLPs.
+pub mod activation;
+/// Softmax attention over a fixed cache: prefill and decode, causal, windowed, full.
+pub mod attention;
+/// Block formats of quantised weights (GGML's) and their exact dequantisation.
+pub mod blocks;
+/// Two strided 1-D convolutions as matrix products without im2col (Whisper's front end).
+pub mod conv1d;
+/// The f32 matrix-product micro-kernels all larger operations share.
+pub mod gemm;
+/// Which vector instructions this machine has, and the macro that compiles one body for each.
+pub mod isa;
+/// Writing new keys and values into a cache of fixed capacity.
+pub mod kv_append;
+/// `y = x Wᵀ + b` and row gather from a [`weight::Weight`].
+pub mod linear;
+/// Branch-free `exp`, `erf`, f16 conversion: written so that the compiler vectorises them.
+mod math;
+/// LayerNorm and RMSNorm over the last dimension.
+pub mod norm;
+/// Rotary position embedding, interleaved and half-split.
+pub mod rope;
+/// A weight matrix: dense or quantised rows over mapped or owned bytes.
+pub mod weight;
+
+pub use blocks::BlockType;
+pub use isa::Isa;
+pub use weight::Weight;
+
+use candle_core::{CpuStorage, Layout, Result, bail};
+
+/// The f32 elements of a contiguous operand.
+fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    let (CpuStorage::F32(values), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+        bail!("operand must be contiguous f32")
+    };
+    Ok(&values[from..to])
+}
+
+/// As [`contiguous`], for operands changed in place.
+fn contiguous_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
+    let (CpuStorage::F32(values), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+        bail!("operand must be contiguous f32")
+    };
+    Ok(&mut values[from..to])
+}

@@ -1,0 +1,169 @@
+use crate::{BlockType, Isa, blocks};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Bytes that outlive every tensor made over them: a mapped file, or an owned buffer.
+pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+
+/// Why a weight cannot be made over the given bytes.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// Shape and byte count disagree.
+    #[error("a {rows}x{cols} matrix of {ty:?} does not fit its {len_bytes} bytes")]
+    Size {
+        /// Rows asked for.
+        rows: usize,
+        /// Columns asked for.
+        cols: usize,
+        /// Storage type.
+        ty: BlockType,
+        /// Bytes at hand.
+        len_bytes: usize,
+    },
+}
+
+/// A weight matrix `[rows, cols]`, row-major, dense or in quantised blocks, over shared bytes.
+///
+/// Nothing is copied: a mapped file stays the only copy of its weights.
+#[derive(Clone)]
+pub struct Weight {
+    bytes: SharedBytes,
+    range: Range<usize>,
+    ty: BlockType,
+    rows: usize,
+    cols: usize,
+    /// One multiplier a row for I8 and I16.
+    row_scale: Option<Arc<[f32]>>,
+}
+
+impl std::fmt::Debug for Weight {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Weight[{}, {}] {:?}", self.rows, self.cols, self.ty)
+    }
+}
+
+impl Weight {
+    /// A `[rows, cols]` matrix over `bytes[range]`.
+    ///
+    /// # Errors
+    /// If the range is out of bounds or its length is not what the shape needs.
+    pub fn new(
+        bytes: SharedBytes,
+        range: Range<usize>,
+        ty: BlockType,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Weight, WeightError> {
+        let total = (*bytes).as_ref().len();
+        let needed = ty.row_bytes(cols).and_then(|b| b.checked_mul(rows));
+        let fits = range.start <= range.end && range.end <= total;
+        if !fits || rows == 0 || cols == 0 || needed != Some(range.end - range.start) {
+            let len_bytes = range.end.saturating_sub(range.start);
+            return Err(WeightError::Size { rows, cols, ty, len_bytes });
+        }
+        Ok(Weight { bytes, range, ty, rows, cols, row_scale: None })
+    }
+
+    /// An owned f32 matrix.
+    ///
+    /// # Errors
+    /// If `values` has not `rows * cols` elements.
+    pub fn from_f32(values: Vec<f32>, rows: usize, cols: usize) -> Result<Weight, WeightError> {
+        let bytes: Vec<u8> = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        let len = bytes.len();
+        Weight::new(Arc::new(bytes), 0..len, BlockType::F32, rows, cols)
+    }
+
+    /// The same weight with one multiplier a row (`scale.len() == rows`).
+    ///
+    /// # Errors
+    /// If there is not one multiplier a row.
+    pub fn with_row_scale(mut self, scale: Arc<[f32]>) -> Result<Weight, WeightError> {
+        if scale.len() != self.rows {
+            let (rows, cols, ty) = (scale.len(), self.cols, self.ty);
+            return Err(WeightError::Size { rows, cols, ty, len_bytes: self.range.len() });
+        }
+        self.row_scale = Some(scale);
+        Ok(self)
+    }
+
+    /// Rows `range` as a weight of their own over the same bytes (fused projections).
+    ///
+    /// # Errors
+    /// If the range is empty or exceeds the rows.
+    pub fn slice_rows(&self, rows: Range<usize>) -> Result<Weight, WeightError> {
+        let row_bytes = self.range.len() / self.rows;
+        if rows.start >= rows.end || rows.end > self.rows {
+            let (cols, ty) = (self.cols, self.ty);
+            return Err(WeightError::Size { rows: rows.end, cols, ty, len_bytes: self.range.len() });
+        }
+        let start = self.range.start;
+        Ok(Weight {
+            bytes: self.bytes.clone(),
+            range: start + rows.start * row_bytes..start + rows.end * row_bytes,
+            rows: rows.len(),
+            row_scale: self.row_scale.as_ref().map(|s| s[rows.clone()].into()),
+            ..*self
+        })
+    }
+
+    /// Output features.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Input features.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Storage type.
+    pub fn block_type(&self) -> BlockType {
+        self.ty
+    }
+
+    /// Bytes the weight takes where it lies.
+    pub fn len_bytes(&self) -> usize {
+        self.range.len() + self.row_scale.as_ref().map_or(0, |s| 4 * s.len())
+    }
+
+    /// The stored bytes of all rows.
+    pub fn bytes(&self) -> &[u8] {
+        &(*self.bytes).as_ref()[self.range.clone()]
+    }
+
+    /// The stored bytes of one row.
+    pub(crate) fn row(&self, row: usize) -> &[u8] {
+        let row_bytes = self.range.len() / self.rows;
+        &self.bytes()[row * row_bytes..(row + 1) * row_bytes]
+    }
+
+    /// The multiplier of one row (1 where the format has none).
+    pub(crate) fn scale(&self, row: usize) -> f32 {
+        self.row_scale.as_ref().map_or(1.0, |s| s[row])
+    }
+
+    /// Writes row `row` as f32 into `out` (`out.len() == cols`).
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        self.dequantize_part(Isa::current(), row, 0, out);
+    }
+
+    /// Writes columns `from..from + out.len()` of a row; both ends at block boundaries.
+    pub(crate) fn dequantize_part(&self, isa: Isa, row: usize, from: usize, out: &mut [f32]) {
+        let start = from / self.ty.block_len() * self.ty.block_bytes();
+        blocks::dequantize(isa, self.ty, &self.row(row)[start..], out);
+        let scale = self.scale(row);
+        if scale != 1.0 {
+            out.iter_mut().for_each(|v| *v *= scale);
+        }
+    }
+
+    /// All rows as f32, row-major.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut out = vec![0f32; self.rows * self.cols];
+        for (row, out) in out.chunks_exact_mut(self.cols).enumerate() {
+            self.dequantize_row(row, out);
+        }
+        out
+    }
+}
