@@ -1,0 +1,219 @@
+//! The decoder-only transformer that an [`Architecture`] describes, over mapped GGUF weights.
+
+use crate::architecture::{self, Architecture};
+use crate::error::{ModelError, Result};
+use crate::kv_cache::KvCache;
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Weights, gguf::Gguf};
+use candle_core::Tensor;
+use std::path::Path;
+use undertone_kernels::activation::gated;
+use undertone_kernels::attention::{Attention, attention};
+use undertone_kernels::kv_append::kv_append;
+use undertone_kernels::linear::{gather_rows, linear};
+use undertone_kernels::norm::rms_norm;
+use undertone_kernels::rope::rope;
+use undertone_kernels::weight::Weight;
+
+/// For which of the new tokens a forward pass returns logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logits {
+    /// For none: the cache is filled, the head is not touched.
+    None,
+    /// For the last.
+    Last,
+    /// For each (scoring, verification of drafts).
+    All,
+}
+
+struct Layer {
+    attn_norm: Vec<f32>,
+    q: Weight,
+    k: Weight,
+    v: Weight,
+    out: Weight,
+    qkv_bias: Option<[Vec<f32>; 3]>,
+    qk_norms: Option<(Vec<f32>, Vec<f32>)>,
+    post_attn_norm: Option<Vec<f32>>,
+    ffn_norm: Vec<f32>,
+    gate: Weight,
+    up: Weight,
+    down: Weight,
+    post_ffn_norm: Option<Vec<f32>>,
+}
+
+/// A language model. State lives in the caller's [`KvCache`].
+pub struct CausalLm {
+    architecture: Architecture,
+    tokenizer: Tokenizer,
+    chat_template: Option<String>,
+    embed: Weight,
+    layers: Vec<Layer>,
+    norm: Vec<f32>,
+    head: Weight,
+    weights_bytes: usize,
+}
+
+impl CausalLm {
+    /// Opens a GGUF file.
+    ///
+    /// # Errors
+    /// One clear sentence for whatever is missing, damaged or not implemented.
+    pub fn open(path: &Path) -> Result<CausalLm> {
+        let file = Gguf::open(path)?;
+        let architecture = architecture::describe(&file)?;
+        let tokenizer = file.tokenizer()?;
+        let (w, d) = (file.weights(), architecture.hidden_size);
+        // Some files pad the embedding past the last token.
+        let vocab = w.dims("token_embd.weight")?[0];
+        if tokenizer.vocab_size() > vocab {
+            let what = format!("{} tokens but {vocab} embeddings", tokenizer.vocab_size());
+            return Err(ModelError::corrupt(path, what));
+        }
+        let embed = w.matrix("token_embd.weight", vocab, d)?;
+        let head = match w.contains("output.weight") {
+            true => w.matrix("output.weight", vocab, d)?,
+            false => embed.clone(),
+        };
+        let layers = (0..architecture.num_hidden_layers).map(|n| Layer::load(w, &architecture, n));
+        Ok(CausalLm {
+            layers: layers.collect::<Result<_>>()?,
+            norm: w.vector("output_norm.weight", d)?,
+            weights_bytes: w.len_bytes(),
+            chat_template: file.text("tokenizer.chat_template").map(str::to_string),
+            embed,
+            head,
+            tokenizer,
+            architecture,
+        })
+    }
+
+    /// Sizes and choices.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
+    /// The file's tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// The file's chat template (Jinja), where it has one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat_template.as_deref()
+    }
+
+    /// Bytes of the weights in their stored form.
+    pub fn weights_bytes(&self) -> usize {
+        self.weights_bytes
+    }
+
+    /// An empty cache of `capacity` positions.
+    ///
+    /// # Errors
+    /// If it cannot be allocated.
+    pub fn new_cache(&self, capacity: usize) -> Result<KvCache> {
+        let a = &self.architecture;
+        KvCache::new(a.num_hidden_layers, a.num_kv_heads, a.head_dim, capacity)
+    }
+
+    /// Runs `tokens` behind what `cache` holds; logits `[n, vocab_size]` for those asked for
+    /// (`None` for [`Logits::None`]).
+    ///
+    /// # Errors
+    /// [`crate::ModelError::ContextFull`] if they do not fit; a token outside the vocabulary.
+    pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, logits: Logits) -> Result<Option<Tensor>> {
+        let position = cache.check(tokens.len())?;
+        let mut x = gather_rows(&self.embed, tokens)?;
+        if self.architecture.embedding_scale != 1.0 {
+            x = (x * self.architecture.embedding_scale as f64)?;
+        }
+        for n in 0..self.layers.len() {
+            x = self.attend(n, &x, position, cache)?;
+            x = self.feed_forward(&self.layers[n], &x)?;
+        }
+        cache.advance(tokens.len());
+        let x = match logits {
+            Logits::None => return Ok(None),
+            Logits::Last => x.narrow(0, tokens.len() - 1, 1)?.contiguous()?,
+            Logits::All => x,
+        };
+        let x = rms_norm(&x, &self.norm, self.architecture.rms_norm_eps)?;
+        Ok(Some(linear(&x, &self.head, None)?))
+    }
+
+    fn attend(&self, n: usize, x: &Tensor, position: usize, cache: &KvCache) -> Result<Tensor> {
+        let (a, layer) = (&self.architecture, &self.layers[n]);
+        let eps = a.rms_norm_eps;
+        let h = rms_norm(x, &layer.attn_norm, eps)?;
+        let bias = |i: usize| layer.qkv_bias.as_ref().map(|b| &b[i][..]);
+        let mut q = linear(&h, &layer.q, bias(0))?;
+        let mut k = linear(&h, &layer.k, bias(1))?;
+        let v = linear(&h, &layer.v, bias(2))?;
+        if let Some((q_norm, k_norm)) = &layer.qk_norms {
+            q = rms_norm(&q, q_norm, eps)?;
+            k = rms_norm(&k, k_norm, eps)?;
+        }
+        let reach = &a.layers[n];
+        rope(&q, position, &reach.inv_freq, a.pairing)?;
+        rope(&k, position, &reach.inv_freq, a.pairing)?;
+        let (keys, values) = cache.layer(n);
+        kv_append(keys, &k.unsqueeze(0)?, position)?;
+        kv_append(values, &v.unsqueeze(0)?, position)?;
+        let kv_len = position + x.dim(0)?;
+        let spec = Attention { kv_len, causal: true, window: reach.window, scale: a.attention_scale };
+        let h = attention(&q.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?;
+        let mut h = linear(&h, &layer.out, None)?;
+        if let Some(norm) = &layer.post_attn_norm {
+            h = rms_norm(&h, norm, eps)?;
+        }
+        Ok((x + h)?)
+    }
+
+    fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
+        let eps = self.architecture.rms_norm_eps;
+        let h = rms_norm(x, &layer.ffn_norm, eps)?;
+        let (gate, up) = (linear(&h, &layer.gate, None)?, linear(&h, &layer.up, None)?);
+        let mut h = linear(&gated(&gate, &up, self.architecture.gate)?, &layer.down, None)?;
+        if let Some(norm) = &layer.post_ffn_norm {
+            h = rms_norm(&h, norm, eps)?;
+        }
+        Ok((x + h)?)
+    }
+}
+
+impl Layer {
+    fn load(w: &Weights, a: &Architecture, n: usize) -> Result<Layer> {
+        let name = |part: &str| format!("blk.{n}.{part}");
+        let (d, hidden) = (a.hidden_size, a.intermediate_size);
+        let (q, kv) = (a.num_attention_heads * a.head_dim, a.num_kv_heads * a.head_dim);
+        let matrix = |part: &str, rows, cols| w.matrix(&name(part), rows, cols);
+        let vector = |part: &str, len| w.vector(&name(part), len);
+        let post = |part: &str| a.post_norms.then(|| vector(part, d)).transpose();
+        let qkv_bias = match a.qkv_bias {
+            true => Some([vector("attn_q.bias", q)?, vector("attn_k.bias", kv)?, vector("attn_v.bias", kv)?]),
+            false => None,
+        };
+        let qk_norms = match a.qk_norms {
+            true => {
+                Some((vector("attn_q_norm.weight", a.head_dim)?, vector("attn_k_norm.weight", a.head_dim)?))
+            }
+            false => None,
+        };
+        Ok(Layer {
+            attn_norm: vector("attn_norm.weight", d)?,
+            q: matrix("attn_q.weight", q, d)?,
+            k: matrix("attn_k.weight", kv, d)?,
+            v: matrix("attn_v.weight", kv, d)?,
+            out: matrix("attn_output.weight", d, q)?,
+            qkv_bias,
+            qk_norms,
+            post_attn_norm: post("post_attention_norm.weight")?,
+            ffn_norm: vector("ffn_norm.weight", d)?,
+            gate: matrix("ffn_gate.weight", hidden, d)?,
+            up: matrix("ffn_up.weight", hidden, d)?,
+            down: matrix("ffn_down.weight", d, hidden)?,
+            post_ffn_norm: post("post_ffw_norm.weight")?,
+        })
+    }
+}

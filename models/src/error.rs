@@ -1,0 +1,96 @@
+use std::path::{Path, PathBuf};
+use undertone_kernels::weight::WeightError;
+
+/// Why a model cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    /// The file cannot be opened or read.
+    #[error("cannot read {path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The contents are not what the format promises.
+    #[error("{path} is damaged or incomplete: {what}; fetch or copy it again")]
+    Corrupt {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// Neither of the formats this program reads.
+    #[error("{path} is not a model this program reads: {what}")]
+    NotAModel {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was expected.
+        what: String,
+    },
+    /// A valid file of a model family that is not implemented.
+    #[error("{path} holds architecture '{architecture}', which is not supported; supported are {supported}")]
+    UnsupportedArchitecture {
+        /// The file.
+        path: PathBuf,
+        /// As the file names it.
+        architecture: String,
+        /// What is implemented.
+        supported: &'static str,
+    },
+    /// A tensor the architecture needs is not in the file.
+    #[error("tensor '{name}' is missing from {path}; the file is incomplete or of another model family")]
+    MissingTensor {
+        /// The file.
+        path: PathBuf,
+        /// The tensor's name as this program asks for it.
+        name: String,
+    },
+    /// A tensor has another shape than the rest of the file implies.
+    #[error("tensor '{name}' in {path} has shape {found:?}, expected {expected:?}; the file is damaged")]
+    TensorShape {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+        /// Needed, outermost first.
+        expected: Vec<usize>,
+        /// In the file.
+        found: Vec<usize>,
+    },
+    /// No tokenizer beside the weights or none that can be used.
+    #[error("no usable tokenizer for {path}: {what}")]
+    Tokenizer {
+        /// The model.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        what: String,
+    },
+    /// A cache has no room for the tokens of this call.
+    #[error("{needed} tokens do not fit a context of {capacity}; use a larger --context or shorter input")]
+    ContextFull {
+        /// Positions needed.
+        needed: usize,
+        /// Positions there are.
+        capacity: usize,
+    },
+    /// A tensor operation refused its operands.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// A weight does not fit its bytes.
+    #[error(transparent)]
+    Weight(#[from] WeightError),
+}
+
+impl ModelError {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ModelError + '_ {
+        move |source| ModelError::Io { path: path.into(), source }
+    }
+
+    pub(crate) fn corrupt(path: &Path, what: impl Into<String>) -> ModelError {
+        ModelError::Corrupt { path: path.into(), what: what.into() }
+    }
+}
+
+/// Shorthand of this crate.
+pub type Result<T> = std::result::Result<T, ModelError>;

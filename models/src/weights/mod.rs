@@ -1,0 +1,162 @@
+//! Model files, memory-mapped; every length in them is checked against the file before it is used.
+
+/// CTranslate2's `model.bin` (faster-whisper).
+pub mod ctranslate2;
+/// whisper.cpp's `ggml-*.bin`.
+pub mod ggml;
+/// GGUF, llama.cpp's format.
+pub mod gguf;
+/// A bounds-checked reader of little-endian fields.
+mod reader;
+/// Safetensors, one file or an index of shards.
+pub mod safetensors;
+
+use crate::error::{ModelError, Result};
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use undertone_kernels::{BlockType, Weight, weight::SharedBytes};
+
+/// A whole file mapped read-only.
+pub struct MappedFile(memmap2::Mmap);
+
+impl AsRef<[u8]> for MappedFile {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl MappedFile {
+    /// Maps `path`.
+    ///
+    /// # Errors
+    /// If it cannot be opened, is a directory or is empty.
+    pub fn open(path: &Path) -> Result<Arc<MappedFile>> {
+        let file = std::fs::File::open(path).map_err(ModelError::io(path))?;
+        let meta = file.metadata().map_err(ModelError::io(path))?;
+        if !meta.is_file() || meta.len() == 0 {
+            let what = if meta.is_file() { "it is empty" } else { "it is not a file" };
+            return Err(ModelError::NotAModel { path: path.into(), what: what.into() });
+        }
+        // SAFETY: the mapping is private and read-only. Should another process truncate the file
+        // meanwhile, reading faults: installed models are replaced by rename, never rewritten.
+        let map = unsafe { memmap2::Mmap::map(&file) }.map_err(ModelError::io(path))?;
+        Ok(Arc::new(MappedFile(map)))
+    }
+}
+
+/// One tensor of a file: shape outermost first, where its bytes lie and how they are stored.
+#[derive(Clone)]
+pub struct TensorEntry {
+    pub(crate) bytes: SharedBytes,
+    pub(crate) range: Range<usize>,
+    pub(crate) ty: BlockType,
+    pub(crate) dims: Vec<usize>,
+    pub(crate) row_scale: Option<Arc<[f32]>>,
+}
+
+/// The tensors of a model by name.
+pub struct Weights {
+    path: PathBuf,
+    tensors: HashMap<String, TensorEntry>,
+}
+
+impl Weights {
+    pub(crate) fn new(path: &Path, tensors: HashMap<String, TensorEntry>) -> Weights {
+        Weights { path: path.into(), tensors }
+    }
+
+    /// The file or folder the tensors come from.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a tensor of this name is there.
+    pub fn contains(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// Shape of a tensor, outermost dimension first.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn dims(&self, name: &str) -> Result<&[usize]> {
+        Ok(&self.entry(name)?.dims)
+    }
+
+    /// Bytes of all tensors in their stored form.
+    pub fn len_bytes(&self) -> usize {
+        self.tensors.values().map(|t| t.range.len()).sum()
+    }
+
+    fn entry(&self, name: &str) -> Result<&TensorEntry> {
+        self.tensors
+            .get(name)
+            .ok_or_else(|| ModelError::MissingTensor { path: self.path.clone(), name: name.into() })
+    }
+
+    fn checked(&self, name: &str, expected: &[usize]) -> Result<&TensorEntry> {
+        let entry = self.entry(name)?;
+        if entry.dims != expected {
+            return Err(ModelError::TensorShape {
+                path: self.path.clone(),
+                name: name.into(),
+                expected: expected.into(),
+                found: entry.dims.clone(),
+            });
+        }
+        Ok(entry)
+    }
+
+    /// The matrix `name [rows, cols]` over the mapped bytes.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape.
+    pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Weight> {
+        let e = self.checked(name, &[rows, cols])?;
+        let weight = Weight::new(e.bytes.clone(), e.range.clone(), e.ty, rows, cols)?;
+        Ok(match &e.row_scale {
+            Some(scale) => weight.with_row_scale(scale.clone())?,
+            None => weight,
+        })
+    }
+
+    /// The vector `name [len]` as f32.
+    ///
+    /// # Errors
+    /// If it is missing or has another length.
+    pub fn vector(&self, name: &str, len: usize) -> Result<Vec<f32>> {
+        let e = self.checked(name, &[len])?;
+        Ok(Weight::new(e.bytes.clone(), e.range.clone(), e.ty, 1, len)?.to_f32())
+    }
+
+    /// A vector that some models of the family lack.
+    ///
+    /// # Errors
+    /// If it is there with another length.
+    pub fn optional_vector(&self, name: &str, len: usize) -> Result<Option<Vec<f32>>> {
+        if self.contains(name) { self.vector(name, len).map(Some) } else { Ok(None) }
+    }
+
+    /// A convolution `name [out, channels, 3]` as f32 rows with the tap outermost
+    /// (`[out, 3 * channels]`), as [`undertone_kernels::conv1d`] reads it.
+    ///
+    /// # Errors
+    /// If it is missing or has another shape.
+    pub fn convolution(&self, name: &str, out: usize, channels: usize) -> Result<Weight> {
+        let e = self.checked(name, &[out, channels, 3])?;
+        let flat = Weight::new(e.bytes.clone(), e.range.clone(), e.ty, out, channels * 3)?;
+        let flat = match &e.row_scale {
+            Some(scale) => flat.with_row_scale(scale.clone())?,
+            None => flat,
+        };
+        let mut taps = vec![0f32; out * channels * 3];
+        for (to, from) in taps.chunks_exact_mut(channels * 3).zip(flat.to_f32().chunks_exact(channels * 3)) {
+            for (i, v) in from.iter().enumerate() {
+                to[i % 3 * channels + i / 3] = *v;
+            }
+        }
+        Ok(Weight::from_f32(taps, out, channels * 3)?)
+    }
+}

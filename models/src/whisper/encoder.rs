@@ -1,0 +1,162 @@
+use super::WhisperConfig;
+use crate::error::Result;
+use crate::weights::Weights;
+use candle_core::{DType, Device, Tensor};
+use undertone_kernels::activation::gelu;
+use undertone_kernels::attention::{Attention, attention};
+use undertone_kernels::conv1d::conv1d;
+use undertone_kernels::kv_append::kv_append;
+use undertone_kernels::linear::linear;
+use undertone_kernels::norm::layer_norm;
+use undertone_kernels::weight::Weight;
+
+/// PyTorch's default, which Whisper was trained with.
+const EPS: f32 = 1e-5;
+
+/// Gain and offset of a LayerNorm.
+pub(super) struct LayerNorm {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+impl LayerNorm {
+    pub(super) fn load(w: &Weights, name: &str, d: usize) -> Result<LayerNorm> {
+        let (weight, bias) = (w.vector(&format!("{name}.weight"), d)?, w.vector(&format!("{name}.bias"), d)?);
+        Ok(LayerNorm { weight, bias })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(layer_norm(x, &self.weight, &self.bias, EPS)?)
+    }
+}
+
+/// A matrix and, for all but key projections, a bias.
+pub(super) struct Linear {
+    weight: Weight,
+    bias: Option<Vec<f32>>,
+}
+
+impl Linear {
+    pub(super) fn load(w: &Weights, name: &str, rows: usize, cols: usize) -> Result<Linear> {
+        let weight = w.matrix(&format!("{name}.weight"), rows, cols)?;
+        Ok(Linear { weight, bias: w.optional_vector(&format!("{name}.bias"), rows)? })
+    }
+
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(linear(x, &self.weight, self.bias.as_deref())?)
+    }
+}
+
+/// Query, key, value and output projections.
+pub(super) struct Projections {
+    pub(super) q: Linear,
+    pub(super) k: Linear,
+    pub(super) v: Linear,
+    pub(super) out: Linear,
+}
+
+impl Projections {
+    pub(super) fn load(w: &Weights, name: &str, d: usize) -> Result<Projections> {
+        let get = |part: &str| Linear::load(w, &format!("{name}.{part}_proj"), d, d);
+        Ok(Projections { q: get("q")?, k: get("k")?, v: get("v")?, out: get("out")? })
+    }
+}
+
+/// The two-layer perceptron behind each attention.
+pub(super) struct FeedForward {
+    norm: LayerNorm,
+    fc1: Linear,
+    fc2: Linear,
+}
+
+impl FeedForward {
+    pub(super) fn load(w: &Weights, layer: &str, d: usize, hidden: usize) -> Result<FeedForward> {
+        Ok(FeedForward {
+            norm: LayerNorm::load(w, &format!("{layer}.final_layer_norm"), d)?,
+            fc1: Linear::load(w, &format!("{layer}.fc1"), hidden, d)?,
+            fc2: Linear::load(w, &format!("{layer}.fc2"), d, hidden)?,
+        })
+    }
+
+    /// `x + fc2(gelu(fc1(norm(x))))`.
+    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let h = gelu(&self.fc1.forward(&self.norm.forward(x)?)?)?;
+        Ok((x + self.fc2.forward(&h)?)?)
+    }
+}
+
+struct EncoderLayer {
+    norm: LayerNorm,
+    attention: Projections,
+    feed_forward: FeedForward,
+}
+
+/// Whisper's audio encoder. Owns the scratch its attention reorders keys and values into.
+pub struct Encoder {
+    conv1: (Weight, Vec<f32>),
+    conv2: (Weight, Vec<f32>),
+    positions: Tensor,
+    layers: Vec<EncoderLayer>,
+    norm: LayerNorm,
+    heads: usize,
+    /// `[1, heads, max_source_positions, head_dim]`, one for keys and one for values.
+    scratch: (Tensor, Tensor),
+}
+
+impl Encoder {
+    pub(super) fn load(w: &Weights, c: &WhisperConfig) -> Result<Encoder> {
+        let (d, heads) = (c.d_model, c.encoder_attention_heads);
+        let conv = |name: &str, channels| -> Result<(Weight, Vec<f32>)> {
+            let weight = w.convolution(&format!("encoder.{name}.weight"), d, channels)?;
+            Ok((weight, w.vector(&format!("encoder.{name}.bias"), d)?))
+        };
+        let layer = |n: usize| -> Result<EncoderLayer> {
+            let name = format!("encoder.layers.{n}");
+            Ok(EncoderLayer {
+                norm: LayerNorm::load(w, &format!("{name}.self_attn_layer_norm"), d)?,
+                attention: Projections::load(w, &format!("{name}.self_attn"), d)?,
+                feed_forward: FeedForward::load(w, &name, d, c.encoder_ffn_dim)?,
+            })
+        };
+        let positions = w.matrix("encoder.embed_positions.weight", c.max_source_positions, d)?.to_f32();
+        let scratch = || {
+            let shape = (1, heads, c.max_source_positions, d / heads);
+            Tensor::zeros(shape, DType::F32, &Device::Cpu)
+        };
+        Ok(Encoder {
+            conv1: conv("conv1", c.num_mel_bins)?,
+            conv2: conv("conv2", d)?,
+            positions: Tensor::from_vec(positions, (c.max_source_positions, d), &Device::Cpu)?,
+            layers: (0..c.encoder_layers).map(layer).collect::<Result<_>>()?,
+            norm: LayerNorm::load(w, "encoder.layer_norm", d)?,
+            heads,
+            scratch: (scratch()?, scratch()?),
+        })
+    }
+
+    /// Encodes `mel [frames, num_mel_bins]` (at most 30 s: 3,000 frames) to `[frames / 2, d_model]`.
+    ///
+    /// # Errors
+    /// If there are more frames than positions.
+    pub fn forward(&self, mel: &Tensor) -> Result<Tensor> {
+        let x = gelu(&conv1d(mel, &self.conv1.0, &self.conv1.1, 1)?)?;
+        let x = gelu(&conv1d(&x, &self.conv2.0, &self.conv2.1, 2)?)?;
+        let mut x = (&x + self.positions.narrow(0, 0, x.dim(0)?)?)?;
+        for layer in &self.layers {
+            x = (&x + self.self_attention(layer, &layer.norm.forward(&x)?)?)?;
+            x = layer.feed_forward.forward(&x)?;
+        }
+        self.norm.forward(&x)
+    }
+
+    fn self_attention(&self, layer: &EncoderLayer, x: &Tensor) -> Result<Tensor> {
+        let (frames, d) = x.dims2()?;
+        let (keys, values) = &self.scratch;
+        kv_append(keys, &layer.attention.k.forward(x)?.unsqueeze(0)?, 0)?;
+        kv_append(values, &layer.attention.v.forward(x)?.unsqueeze(0)?, 0)?;
+        let scale = 1.0 / ((d / self.heads) as f32).sqrt();
+        let spec = Attention { kv_len: frames, causal: false, window: None, scale };
+        let q = layer.attention.q.forward(x)?.unsqueeze(0)?;
+        layer.attention.out.forward(&attention(&q, keys, values, spec)?.squeeze(0)?)
+    }
+}

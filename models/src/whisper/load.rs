@@ -1,0 +1,112 @@
+use super::{Decoder, Encoder, MelFrontEnd, SpecialTokens, WhisperConfig};
+use crate::error::{ModelError, Result};
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Weights, ctranslate2, ggml, safetensors};
+use std::path::Path;
+
+/// A loaded Whisper model: pure functions of its inputs, all state in the caller's caches.
+pub struct Whisper {
+    /// Sizes.
+    pub config: WhisperConfig,
+    /// Audio to log-mel.
+    pub mel: MelFrontEnd,
+    /// Log-mel to audio features.
+    pub encoder: Encoder,
+    /// Audio features to text.
+    pub decoder: Decoder,
+    /// Text tokens.
+    pub tokenizer: Tokenizer,
+    /// Special tokens.
+    pub tokens: SpecialTokens,
+    /// Bytes of the weights in their stored form.
+    pub weights_bytes: usize,
+}
+
+impl Whisper {
+    /// Opens a CTranslate2 folder, a Hugging Face folder, or a whisper.cpp `.bin` file.
+    ///
+    /// # Errors
+    /// One clear sentence for whatever is missing, damaged or of another kind.
+    pub fn open(path: &Path) -> Result<Whisper> {
+        let meta = std::fs::metadata(path).map_err(ModelError::io(path))?;
+        if meta.is_file() {
+            if path.file_name().is_some_and(|n| n == "model.bin" || n == "model.safetensors")
+                && let Some(folder) = path.parent()
+                && !ggml::is_ggml(path)
+            {
+                return Whisper::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
+            }
+            let file = ggml::open(path)?;
+            let vocab_size = file.vocab_size;
+            let config = WhisperConfig::from_weights(&file.weights, file.heads)?;
+            if config.vocab_size != vocab_size {
+                return Err(ModelError::corrupt(path, "its vocabulary sizes disagree"));
+            }
+            let tokens = file.tokens;
+            let tokenizer = Tokenizer::from_ranked_bytes(tokens, Vec::new())
+                .map_err(|e| ModelError::Tokenizer { path: path.into(), what: e.to_string() })?;
+            return Whisper::assemble(&file.weights, config, tokenizer);
+        }
+        if path.join("model.bin").is_file() {
+            let model = ctranslate2::open(path)?;
+            let config = WhisperConfig::from_weights(&model.weights, model.heads)?;
+            return Whisper::assemble(&model.weights, config, tokenizer_json(path)?);
+        }
+        if path.join("model.safetensors").is_file() || path.join("model.safetensors.index.json").is_file() {
+            let weights = safetensors::open(path)?;
+            let config = WhisperConfig::from_weights(&weights, heads(path)?)?;
+            return Whisper::assemble(&weights, config, tokenizer_json(path)?);
+        }
+        let what = "a speech model is a folder with model.bin (CTranslate2) or model.safetensors \
+                    (Hugging Face), or a whisper.cpp ggml-*.bin file"
+            .to_string();
+        Err(ModelError::NotAModel { path: path.into(), what })
+    }
+
+    fn assemble(weights: &Weights, config: WhisperConfig, tokenizer: Tokenizer) -> Result<Whisper> {
+        let tokens = SpecialTokens::from_vocab_size(config.vocab_size);
+        if tokenizer.vocab_size() < tokens.end_of_text as usize {
+            let what = format!("it has {} tokens, the model {}", tokenizer.vocab_size(), config.vocab_size);
+            return Err(ModelError::Tokenizer { path: weights.path().into(), what });
+        }
+        Ok(Whisper {
+            mel: MelFrontEnd::new(config.num_mel_bins),
+            encoder: Encoder::load(weights, &config)?,
+            decoder: Decoder::load(weights, &config)?,
+            tokenizer,
+            tokens,
+            weights_bytes: weights.len_bytes(),
+            config,
+        })
+    }
+}
+
+fn tokenizer_json(folder: &Path) -> Result<Tokenizer> {
+    let path = folder.join("tokenizer.json");
+    let missing = "tokenizer.json is missing beside the weights; copy it from the model's page";
+    let bytes = std::fs::read(&path)
+        .map_err(|_| ModelError::Tokenizer { path: folder.into(), what: missing.into() })?;
+    Tokenizer::from_json(&bytes).map_err(|e| ModelError::Tokenizer { path, what: e.to_string() })
+}
+
+/// The one size the tensors do not show.
+fn heads(folder: &Path) -> Result<(usize, usize)> {
+    #[derive(serde::Deserialize)]
+    struct Config {
+        model_type: Option<String>,
+        encoder_attention_heads: Option<usize>,
+        decoder_attention_heads: Option<usize>,
+    }
+    let path = folder.join("config.json");
+    let text = std::fs::read_to_string(&path).map_err(ModelError::io(&path))?;
+    let config: Config =
+        serde_json::from_str(&text).map_err(|e| ModelError::corrupt(&path, e.to_string()))?;
+    let architecture = config.model_type.unwrap_or_default();
+    if architecture != "whisper" {
+        return Err(ModelError::UnsupportedArchitecture { path, architecture, supported: "whisper" });
+    }
+    match (config.encoder_attention_heads, config.decoder_attention_heads) {
+        (Some(e), Some(d)) => Ok((e, d)),
+        _ => Err(ModelError::corrupt(&path, "it names no attention heads")),
+    }
+}

@@ -1,0 +1,15 @@
+//! Whisper (Radford et al. 2022), every size, from any of the three formats people have.
+
+mod config;
+mod decoder;
+mod encoder;
+mod load;
+mod mel;
+mod tokens;
+
+pub use config::WhisperConfig;
+pub use decoder::{CrossCache, Decoder, DecoderCache};
+pub use encoder::Encoder;
+pub use load::Whisper;
+pub use mel::{FRAMES_PER_SECOND, Mel, MelFrontEnd, SAMPLE_RATE_HZ, WINDOW_FRAMES};
+pub use tokens::{LANGUAGES, SpecialTokens, Task, language_name};
