@@ -1,0 +1,128 @@
+use crate::store::cli::ModelsArgs;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Speech in, clean text out: Whisper and a language model in one process, no network needed.
+#[derive(Parser, Debug)]
+#[command(name = "undertone", version, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 internal failure; 2 wrong usage; 3 an input file \
+cannot be used; 4 a model is missing or cannot be used; 5 the device is not available; 6 a \
+download failed; 7 the disk is full or not writable; \
+130 interrupted.";
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Transcribe audio files and clean the text.
+    Transcribe(TranscribeArgs),
+    /// List, fetch, import, verify and remove models.
+    Models(ModelsArgs),
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TranscribeArgs {
+    /// Audio files: wav, flac, mp3, ogg, m4a, aiff, ... of any rate and number of channels.
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+    /// What to make of the transcript; raw leaves it as it is and loads no language model.
+    #[arg(long, value_enum, default_value_t = ModeName::Standard)]
+    pub(crate) mode: ModeName,
+    /// How to print the result.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    /// Speech model: a name from `undertone models list`, or a file or folder.
+    #[arg(long, value_name = "NAME|PATH", default_value = crate::store::DEFAULT_SPEECH)]
+    pub(crate) speech_model: String,
+    /// Language model for clean-up: a name, a GGUF file, or none (rules alone clean).
+    #[arg(long, value_name = "NAME|PATH|none", default_value = crate::store::DEFAULT_TEXT)]
+    pub(crate) text_model: String,
+    /// Language spoken: a code such as en, de, fr, or auto.
+    #[arg(long, value_name = "CODE", default_value = "auto")]
+    pub(crate) language: String,
+    /// Translate to English.
+    #[arg(long)]
+    pub(crate) translate: bool,
+    /// Names and terms that are likely to occur: a hint for the speech model.
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) prompt: Option<String>,
+    /// Hypotheses kept while decoding speech; 1 is fastest.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    pub(crate) beam: u8,
+    /// Decode each 30 s window without regard to the text before it.
+    #[arg(long)]
+    pub(crate) no_condition: bool,
+    /// Where to compute: auto, cpu, or cuda[:N].
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
+    pub(crate) device: Device,
+    /// Threads to compute with; all cores by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Positions of the language model's context.
+    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=131_072))]
+    pub(crate) context: u32,
+    /// Never touch the network, even when a model is missing.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ModeName {
+    /// The transcript as it is.
+    Raw,
+    /// Fillers, repeats and false starts removed, punctuation and capitals set; no other change.
+    Standard,
+    /// Reworded politely; facts, names and numbers kept.
+    Professional,
+    /// Reworded as an instruction for an AI assistant.
+    Prompt,
+}
+
+impl ModeName {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            ModeName::Raw => "raw",
+            ModeName::Standard => "standard",
+            ModeName::Professional => "professional",
+            ModeName::Prompt => "prompt",
+        }
+    }
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// The text; stage times on stderr when that is a terminal.
+    Text,
+    /// One JSON object a file, a line each.
+    Json,
+    /// SubRip subtitles.
+    Srt,
+    /// WebVTT subtitles.
+    Vtt,
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    Auto,
+    Cpu,
+    Cuda(usize),
+}
+
+impl Device {
+    fn parse(text: &str) -> Result<Device, String> {
+        match text {
+            "auto" => Ok(Device::Auto),
+            "cpu" => Ok(Device::Cpu),
+            "cuda" => Ok(Device::Cuda(0)),
+            _ => text
+                .strip_prefix("cuda:")
+                .and_then(|n| n.parse().ok())
+                .map(Device::Cuda)
+                .ok_or_else(|| "expected auto, cpu, cuda or cuda:N".to_string()),
+        }
+    }
+}

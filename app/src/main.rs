@@ -1,0 +1,41 @@
+//! The `undertone` program. It knows no tensor: files and flags in, text out.
+
+mod cli;
+mod exit;
+mod output;
+mod store;
+mod transcribe;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+// glibc returns large freed blocks to the system and faults them in again at the next window,
+// which costs CTranslate2 more than half of its encoder time; mimalloc keeps them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    // `undertone ... | head` should end quietly, as other command-line programs do.
+    reset_sigpipe();
+    let cli = cli::Cli::parse();
+    let result = match cli.command {
+        cli::Command::Transcribe(args) => transcribe::run(&args),
+        cli::Command::Models(args) => store::cli::run(&args),
+    };
+    match result {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            eprintln!("undertone: {error:#}");
+            exit::Exit::of(&error).into()
+        }
+    }
+}
+
+#[cfg(unix)]
+fn reset_sigpipe() {
+    // SAFETY: called before any other thread exists; SIG_DFL is a valid disposition.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+#[cfg(not(unix))]
+fn reset_sigpipe() {}

@@ -1,0 +1,18 @@
+//! Clean-up without a model, and the check that a model's clean-up must pass.
+//!
+//! Everything works on plain text: no model, no clock, no allocation beyond the text's own size.
+
+/// Are two texts the same words? The order-preserving alignment behind the check.
+mod align;
+/// What may vanish from a transcript: fillers, repeats, the abandoned part of a marked repair.
+mod excuse;
+/// Is a model's clean-up still what was said?
+pub mod fidelity;
+/// Word lists by language.
+mod lexicon;
+/// Numbers in words and digits, by value.
+pub mod numbers;
+/// Clean-up by rule.
+pub mod rules;
+/// Text into words.
+pub mod words;

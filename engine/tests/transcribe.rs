@@ -1,0 +1,151 @@
+//! Transcripts of the repository's clips against faster-whisper on the same weights.
+
+#[path = "../../models/tests/common/mod.rs"]
+mod common;
+
+use serde::Deserialize;
+use undertone_engine::telemetry::StageTimes;
+use undertone_engine::transcribe::{Padding, SpeechOptions, Suppress, Transcriber, Transcript};
+use undertone_models::whisper::Whisper;
+
+#[derive(Deserialize)]
+struct Golden {
+    runs: Vec<Run>,
+}
+
+#[derive(Deserialize)]
+struct Run {
+    file: String,
+    beam_size: usize,
+    condition_on_previous_text: bool,
+    text: String,
+    segments: Vec<Segment>,
+}
+
+#[derive(Deserialize)]
+struct Segment {
+    start: f64,
+    end: f64,
+    tokens: Vec<u32>,
+    avg_logprob: f32,
+    no_speech_prob: f32,
+}
+
+fn transcriber() -> Transcriber {
+    Transcriber::new(Whisper::open(&common::model_dir("whisper-tiny.en")).unwrap(), 5).unwrap()
+}
+
+fn transcribe(t: &mut Transcriber, samples: &[f32], options: &SpeechOptions) -> Transcript {
+    t.transcribe(samples, options, &mut StageTimes::default(), &mut |_, _| true).unwrap()
+}
+
+fn golden() -> Vec<Run> {
+    let bytes = std::fs::read(common::golden("whisper-tiny.en.transcripts.json")).unwrap();
+    let golden: Golden = serde_json::from_slice(&bytes).unwrap();
+    assert_eq!(golden.runs.len(), 20);
+    golden.runs
+}
+
+fn options(run: &Run) -> SpeechOptions {
+    SpeechOptions {
+        beam_size: run.beam_size,
+        fallback_beam_size: 1,
+        condition_on_previous_text: run.condition_on_previous_text,
+        temperatures: vec![0.0],
+        padding: Padding::Zeros,
+        suppress: Suppress::NonSpeech,
+        ..SpeechOptions::default()
+    }
+}
+
+#[test]
+fn greedy_transcripts_are_token_identical_with_faster_whispers() {
+    let mut t = transcriber();
+    for run in golden().iter().filter(|r| r.beam_size == 1) {
+        let ours = transcribe(&mut t, &common::clip(&run.file), &options(run));
+        let tokens: Vec<_> = ours.segments.iter().map(|s| s.tokens.clone()).collect();
+        let theirs: Vec<_> = run.segments.iter().map(|s| s.tokens.clone()).collect();
+        assert_eq!(tokens, theirs, "{}: {}", run.file, ours.text());
+        for (a, b) in ours.segments.iter().zip(&run.segments) {
+            assert!((a.start_s - b.start).abs() < 0.011 && (a.end_s - b.end).abs() < 0.011);
+            assert!((a.avg_logprob - b.avg_logprob).abs() < 0.01, "{} {}", a.avg_logprob, b.avg_logprob);
+            assert!((a.no_speech_prob - b.no_speech_prob).abs() < 0.01);
+        }
+        assert_eq!(ours.text(), run.text);
+    }
+}
+
+#[test]
+fn beam_search_finds_what_faster_whisper_finds() {
+    let mut t = transcriber();
+    for run in golden().iter().filter(|r| r.beam_size == 5 && r.file != "silence.wav") {
+        let ours = transcribe(&mut t, &common::clip(&run.file), &options(run));
+        assert_eq!(ours.text(), run.text, "{} {}", run.file, run.condition_on_previous_text);
+    }
+}
+
+#[test]
+fn silence_and_noise_give_no_text_with_any_search() {
+    let mut t = transcriber();
+    for file in ["silence.wav", "noise.wav"] {
+        for beam_size in [1, 5] {
+            let options = SpeechOptions { beam_size, ..SpeechOptions::default() };
+            assert_eq!(transcribe(&mut t, &common::clip(file), &options).text(), "", "{file} {beam_size}");
+        }
+    }
+    assert_eq!(transcribe(&mut t, &[], &SpeechOptions::default()).text(), "");
+}
+
+#[test]
+fn nothing_of_one_file_reaches_the_next() {
+    let mut t = transcriber();
+    let options = SpeechOptions::default();
+    let clips = ["question.wav", "long.wav", "dictation.wav", "silence.wav"];
+    let first: Vec<Transcript> =
+        clips.iter().map(|c| transcribe(&mut t, &common::clip(c), &options)).collect();
+    for (clip, first) in clips.iter().zip(&first).rev() {
+        assert_eq!(&transcribe(&mut t, &common::clip(clip), &options), first, "{clip}");
+    }
+}
+
+#[test]
+fn sampling_is_repeatable_and_stays_near_the_speech() {
+    let mut t = transcriber();
+    let options = SpeechOptions { temperatures: vec![0.4], ..SpeechOptions::default() };
+    let clip = common::clip("question.wav");
+    let (a, b) = (transcribe(&mut t, &clip, &options), transcribe(&mut t, &clip, &options));
+    assert_eq!(a, b);
+    assert!(a.text().contains("train to the city"), "{}", a.text());
+}
+
+#[test]
+fn a_prompt_biases_spelling_and_cancelling_stops() {
+    let mut t = transcriber();
+    let options = SpeechOptions {
+        initial_prompt: Some("MONDAY MORNING TRAIN TIMES.".into()),
+        ..SpeechOptions::default()
+    };
+    let text = transcribe(&mut t, &common::clip("question.wav"), &options).text();
+    assert!(text.to_lowercase().contains("train to the city"), "{text}");
+    let mut windows = 0;
+    let result =
+        t.transcribe(&common::clip("long.wav"), &options, &mut StageTimes::default(), &mut |_, _| {
+            windows += 1;
+            windows < 2
+        });
+    assert!(matches!(result, Err(undertone_engine::EngineError::Cancelled)));
+    assert_eq!(windows, 2);
+}
+
+#[test]
+fn an_english_model_refuses_other_languages_and_translation() {
+    let mut t = transcriber();
+    let clip = common::clip("question.wav");
+    for options in [
+        SpeechOptions { language: Some("de".into()), ..SpeechOptions::default() },
+        SpeechOptions { task: undertone_models::whisper::Task::Translate, ..SpeechOptions::default() },
+    ] {
+        let error = t.transcribe(&clip, &options, &mut StageTimes::default(), &mut |_, _| true).unwrap_err();
+        assert!(error.to_string().contains("English only"), "{error}");
+    }
+}
