@@ -1,5 +1,7 @@
 //! The model store through the built binary: real and broken downloads, full disks, bad names.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "store/bench.rs"]
 mod bench;
 #[path = "store/full_disk.rs"]

@@ -1,5 +1,7 @@
 //! The main job, on the built binary with the real default models.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
 

@@ -15,6 +15,8 @@ use undertone_models::whisper::{Task, Whisper};
 /// that fails its check costs only itself.
 const WINDOW_WORDS: usize = 60;
 
+const SENTENCE_ENDS: [char; 6] = ['.', '!', '?', '。', '！', '？'];
+
 /// What made the final text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -191,6 +193,14 @@ impl Engine {
                 }
                 None => pieces.push(by_rules),
             }
+            // A window cut within a sentence goes on as it was spoken, not with a capital.
+            if let [.., before, piece] = &mut pieces[..]
+                && !before.ends_with(SENTENCE_ENDS)
+                && raw.starts_with(char::is_lowercase)
+            {
+                let first: String = piece.chars().take(1).flat_map(char::to_lowercase).collect();
+                *piece = first + &piece.chars().skip(1).collect::<String>();
+            }
         }
         pieces.retain(|p| !p.is_empty());
         dictation.text = pieces.join(" ");
@@ -251,7 +261,7 @@ fn windows(text: &str, words: usize) -> Vec<&str> {
         }
         count += 1;
         since_end += 1;
-        if word.ends_with(['.', '!', '?', '。', '！', '？']) {
+        if word.ends_with(SENTENCE_ENDS) {
             sentence_end = Some(at + word.len());
             since_end = 0;
         }

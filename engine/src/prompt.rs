@@ -57,7 +57,7 @@ pub struct Prompt {
 /// The model's way of being asked, made once at load.
 pub enum PromptFormat {
     /// The file's chat template.
-    Chat(ChatTemplate),
+    Chat(Box<ChatTemplate>),
     /// Plain text to continue.
     Examples,
 }
@@ -72,7 +72,9 @@ impl PromptFormat {
         let text = |id: Option<u32>| id.and_then(|id| lm.tokenizer().special_text(id)).unwrap_or("");
         let (bos, eos) = (text(lm.tokenizer().bos()), text(lm.tokenizer().eos()));
         let template = ChatTemplate::new(source, bos, eos);
-        template.map(PromptFormat::Chat).map_err(|e| EngineError::ChatTemplate(e.to_string()))
+        template
+            .map(|t| PromptFormat::Chat(Box::new(t)))
+            .map_err(|e| EngineError::ChatTemplate(e.to_string()))
     }
 
     /// The prompt that asks `lm` to clean `transcript` in `mode`. The transcript is text and

@@ -1,5 +1,7 @@
 //! Audio files in and samples out, on files written here: good, strange, cut and damaged.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;

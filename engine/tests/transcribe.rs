@@ -1,5 +1,7 @@
 //! Transcripts of the repository's clips against faster-whisper on the same weights.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
 

@@ -84,7 +84,7 @@ impl BlockType {
 
     /// Bytes of `cols` weights, or `None` when they do not fill whole blocks (or overflow).
     pub fn row_bytes(self, cols: usize) -> Option<usize> {
-        if cols % self.block_len() != 0 {
+        if !cols.is_multiple_of(self.block_len()) {
             return None;
         }
         (cols / self.block_len()).checked_mul(self.block_bytes())

@@ -5,6 +5,8 @@
 //! the same weights dequantised to f32; agreement with its quantised path is checked beside it as
 //! far as that path agrees with itself.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use serde::Deserialize;

@@ -1,5 +1,7 @@
 //! Mel, encoder and decoder against CTranslate2 on the same weights, in every file format.
 
+#![allow(clippy::unwrap_used)]
+
 mod common;
 
 use candle_core::{Device, Tensor};

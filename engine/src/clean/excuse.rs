@@ -1,7 +1,8 @@
 //! What may vanish from a transcript: fillers, repeats, and what a speaker took back in so many
 //! words ("on Tuesday, no wait, on Wednesday").
 
-use super::lexicon::DISCOURSE;
+use super::lexicon::Lexicon;
+use super::spellings::DISCOURSE;
 use super::words::{Kind, Word};
 
 /// Ways to take back what was just said; longer ones first.
@@ -13,6 +14,12 @@ const MARKERS: &[&[&str]] = &[
     &["no", "scratch", "that"],
     &["scratch", "that"],
     &["strike", "that"],
+    &["scrap", "that"],
+    &["disregard", "that"],
+    &["no", "make", "that"],
+    &["or", "make", "that"],
+    &["or", "better"],
+    &["no", "better", "yet"],
     &["make", "that"],
     &["make", "it"],
     &["no", "wait"],
@@ -48,8 +55,9 @@ const MARKERS: &[&[&str]] = &[
     &["actually"],
     &["wait"],
     &["no"],
-    &["oh"],
 ];
+/// Longest phrase that is looked for as a repeat of itself.
+const LONGEST_REPEAT: usize = 12;
 /// Most content words one repair takes back.
 const REPAIR_WORDS: usize = 8;
 /// Most when nothing after the marker resumes what was before it.
@@ -61,6 +69,8 @@ pub(super) struct Losses<'a> {
     pub(super) raw: &'a [Word],
     /// For each word: it is in the clean-up.
     pub(super) kept: &'a [bool],
+    /// Its language's lists.
+    pub(super) lex: &'a Lexicon,
 }
 
 impl Losses<'_> {
@@ -109,10 +119,34 @@ impl Losses<'_> {
         {
             left.retain(|&i| self.raw[i].kind == Kind::Negation || i + 1 + LOOSE_REPAIR_WORDS < to);
         }
-        left.retain(|&i| !self.is_discourse(i, from, to) && !self.is_fragment(i));
+        if self.is_question_restart(from, to) {
+            return;
+        }
+        left.retain(|&i| !self.is_discourse(i, from, to) && !self.is_fragment(i) && !self.closes_repair(i));
         if !self.is_repeat(&left, from, to) {
             out.extend(left);
         }
+    }
+
+    /// "When was no how long has ...": a question begun, without content yet, and begun anew.
+    fn is_question_restart(&self, from: usize, to: usize) -> bool {
+        let begins = from == 0 || self.raw[from - 1].sentence_end || self.raw[from - 1].pause_after;
+        let asks = |i: usize| self.lex.interrogatives.contains(&self.norm(i));
+        let bare = |i: usize| {
+            let light = matches!(self.raw[i].kind, Kind::Function | Kind::Filler);
+            !self.raw[i].sentence_end
+                && (light || matches!(self.norm(i), "no" | "sorry" | "wait" | "oh" | "like"))
+        };
+        let noes = (from..to).filter(|&i| self.raw[i].kind == Kind::Negation).count();
+        begins && to - from <= 7 && noes <= 1 && asks(from) && asks(to) && (from..to).all(bare)
+    }
+
+    /// The "rather" of "no, in the 1600s rather" once what came before the "no" is gone.
+    fn closes_repair(&self, i: usize) -> bool {
+        let back = i.saturating_sub(10)..i;
+        self.norm(i) == "rather"
+            && self.raw[i].sentence_end
+            && back.rev().any(|k| matches!(self.norm(k), "no" | "or" | "sorry") && !self.kept[k])
     }
 
     fn lost_kept(&self, i: usize) -> bool {
@@ -130,6 +164,11 @@ impl Losses<'_> {
                     && m.iter().enumerate().all(|(k, w)| self.norm(start + k) == *w)
                     && self.takes_back(m, start)
             })?;
+            // Alone it takes nothing back: it may be part of what is said.
+            let interjection = matches!(found, ["oops" | "whoops" | "whoa"] | ["oh", _]);
+            if !interjection && (from..start).all(|i| self.is_filler(i)) {
+                return None;
+            }
             let widest = (from..start).rev().take_while(|&i| self.is_marker_word(i)).last().unwrap_or(start);
             Some((widest, start + found.len()))
         })
@@ -150,7 +189,8 @@ impl Losses<'_> {
                 !matches!(
                     before,
                     "am" | "are" | "is" | "was" | "were" | "so" | "very" | "feel" | "be" | "say" | "i"
-                ) && !matches!(after, "about" | "for" | "that" | "to" | "if" | "but")
+                ) && (self.pause_after(start)
+                    || !matches!(after, "about" | "for" | "that" | "to" | "if" | "but"))
             }
             ["rather"] => {
                 !matches!(before, "would" | "should" | "much" | "is" | "was" | "had" | "a") && after != "than"
@@ -158,7 +198,8 @@ impl Losses<'_> {
             ["i", "mean" | "meant"] => {
                 !matches!(before, "what" | "know" | "see" | "that" | "which" | "when" | "if")
             }
-            ["actually" | "no" | "oh" | "wait"] => apart,
+            ["no"] => apart && (self.pause_after(start) || self.is_filler(start - 1)),
+            ["actually" | "wait"] => apart,
             ["make", _] => apart,
             ["hang" | "hold", _] | ["excuse", _] => apart,
             ["no", "not"] => apart,
@@ -201,17 +242,36 @@ impl Losses<'_> {
             && (word.broken || word.norm.chars().count() == 1 && word.norm != "a" && word.norm != "i")
     }
 
-    /// Whether the lost words are said again right after, or were said right before.
+    /// Whether the lost words are said again right after, or were said right before: phrase by
+    /// phrase, as in "we we could, we could try".
     fn is_repeat(&self, left: &[usize], from: usize, to: usize) -> bool {
-        let has = |k: Kind| left.iter().any(|&i| self.raw[i].kind == k);
-        // "5 5 1 2" is a number: digits alone are never a repeat.
-        if has(Kind::Number) && !has(Kind::Content) {
-            return left.is_empty();
+        let same = |a: usize, b: usize| self.norm(a) == self.norm(b);
+        // With nothing but hesitation between.
+        let words = |i: &usize| !self.is_filler(*i);
+        let after: Vec<usize> = (to..self.raw.len()).filter(words).take(LONGEST_REPEAT).collect();
+        let before: Vec<usize> = (0..from).rev().filter(words).take(LONGEST_REPEAT).collect();
+        let mut rest = left;
+        while !rest.is_empty() {
+            let behind = (1..=after.len().min(rest.len())).find(|&n| {
+                let copy = &rest[rest.len() - n..];
+                self.may_repeat(copy) && copy.iter().zip(&after).all(|(&a, &b)| same(a, b))
+            });
+            let ahead = (1..=before.len().min(rest.len())).find(|&n| {
+                let copy = &rest[..n];
+                self.may_repeat(copy) && copy.iter().rev().zip(&before).all(|(&a, &b)| same(a, b))
+            });
+            rest = match (behind, ahead) {
+                (Some(n), _) => &rest[..rest.len() - n],
+                (None, Some(n)) => &rest[n..],
+                (None, None) => return false,
+            };
         }
-        let reach = left.len() + 4;
-        let again = |mut range: std::ops::Range<usize>| {
-            left.iter().all(|&i| range.any(|k| self.norm(k) == self.norm(i)))
-        };
-        again(to..(to + reach).min(self.raw.len())) || again(from.saturating_sub(reach)..from)
+        true
+    }
+
+    /// "5 5 1 2" is a number: digits alone are never a repeat.
+    fn may_repeat(&self, copy: &[usize]) -> bool {
+        let has = |k: Kind| copy.iter().any(|&i| self.raw[i].kind == k);
+        !has(Kind::Number) || has(Kind::Content)
     }
 }

@@ -6,6 +6,7 @@ use super::excuse::Losses;
 use super::lexicon::{self, Lexicon};
 use super::words::{self, Kind, Word};
 use super::{numbers, rules};
+use std::collections::HashSet;
 use std::fmt;
 
 /// How far a clean-up may go.
@@ -173,21 +174,26 @@ const ANYWHERE: &[&str] = &[
     "</s>",
     "###",
     "user:",
+    "transcript",
 ];
 
 /// Whether the clean-up speaks as an assistant where the speaker did not.
 fn echoes(raw: &str, cleaned: &str) -> bool {
+    let spoken = |t: &str| {
+        let norms: Vec<String> = words::words(t, "en").into_iter().map(|w| w.norm).collect();
+        format!(" {} ", norms.join(" "))
+    };
     let (raw, cleaned) = (words::fold(raw), words::fold(cleaned));
-    let plain = |t: &str| t.replace([',', ':'], "");
-    let (said, start) = (plain(&raw), cleaned.trim_start_matches(|c: char| !c.is_alphanumeric()));
-    let opened = OPENERS.iter().any(|o| {
-        let whole = start.strip_prefix(o).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
-        whole && !said.contains(&plain(o))
-    });
-    let commented =
-        ANYWHERE.iter().any(|o| cleaned.contains(o) && !raw.contains(o) && !said.contains(&plain(o)))
-            && ANYWHERE.iter().any(|o| cleaned.contains(o) && !said.contains(plain(o).trim()));
-    opened || commented
+    let raw_spoken = spoken(&raw);
+    let said = |phrase: &str| {
+        let phrase_spoken = spoken(phrase);
+        raw.contains(phrase) || !phrase_spoken.trim().is_empty() && raw_spoken.contains(&phrase_spoken)
+    };
+    let start = cleaned.trim_start_matches(|c: char| !c.is_alphanumeric());
+    let opens =
+        |o: &&&str| start.strip_prefix(**o).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+    OPENERS.iter().filter(opens).any(|o| !said(o))
+        || ANYWHERE.iter().filter(|o| cleaned.contains(**o)).any(|o| !said(o))
 }
 
 fn is_question(text: &str) -> bool {
@@ -227,15 +233,15 @@ fn standard(raw: &[Word], cleaned: &[Word], lex: &Lexicon) -> Result<(), Infidel
             _ if is_light(word) => added += 1,
             _ => return Err(Infidelity::NovelWord(word.norm.clone())),
         }
-        if added > 2 + raw.len() / 12 {
+        if added > 2 + raw.len() / 20 {
             return Err(Infidelity::NovelWord(word.norm.clone()));
         }
     }
-    if respelled > 1 + raw.len() / 8 {
+    if respelled > 2 + raw.len() / 8 {
         return Err(Infidelity::NovelWord("(too many words respelled)".into()));
     }
     let mut dropped = 0;
-    for i in (Losses { raw, kept: &kept }).unexcused() {
+    for i in (Losses { raw, kept: &kept, lex }).unexcused() {
         let word = &raw[i];
         match word.kind {
             Kind::Number => {
@@ -245,7 +251,7 @@ fn standard(raw: &[Word], cleaned: &[Word], lex: &Lexicon) -> Result<(), Infidel
             _ if is_light(word) => dropped += 1,
             _ => return Err(Infidelity::LostContent(word.norm.clone())),
         }
-        if dropped > 2 + raw.len() / 12 {
+        if dropped > 2 + raw.len() / 20 {
             return Err(Infidelity::LostContent(word.norm.clone()));
         }
     }
@@ -270,15 +276,42 @@ fn free(raw: &str, cleaned: &[Word], lang: &str) -> Result<(), Infidelity> {
         return Err(Infidelity::NegationChanged);
     }
     asked(&meant, cleaned, &by_rules, lex)?;
+    covered(&meant, cleaned)?;
     let content: Vec<&Word> = cleaned.iter().filter(|w| w.kind == Kind::Content).collect();
-    let known: std::collections::HashSet<&str> = said.iter().map(|w| w.norm.as_str()).collect();
-    let stems: std::collections::HashSet<String> = said.iter().map(|w| stem(&w.norm)).collect();
+    let known: HashSet<&str> = said.iter().map(|w| w.norm.as_str()).collect();
+    let stems: HashSet<String> = said.iter().map(|w| stem(&w.norm)).collect();
     let novel: Vec<&&Word> = content
         .iter()
         .filter(|w| !known.contains(w.norm.as_str()) && !stems.contains(&stem(&w.norm)))
         .collect();
     match novel.first() {
         Some(word) if novel.len() * 10 > content.len() * 4 => Err(Infidelity::NovelWord(word.norm.clone())),
+        _ => appended(&novel, cleaned),
+    }
+}
+
+/// A sentence of which nothing was said is an addition, however short.
+fn appended(novel: &[&&Word], cleaned: &[Word]) -> Result<(), Infidelity> {
+    let new: HashSet<&str> = novel.iter().map(|w| w.norm.as_str()).collect();
+    for sentence in cleaned.split_inclusive(|w| w.sentence_end) {
+        let mut content = sentence.iter().filter(|w| w.kind == Kind::Content);
+        let (count, all_new) = (content.clone().count(), content.all(|w| new.contains(w.norm.as_str())));
+        if let (2.., true, Some(word)) = (count, all_new, sentence.last()) {
+            return Err(Infidelity::NovelWord(word.norm.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// New wording keeps three in ten of the content words.
+fn covered(meant: &[Word], cleaned: &[Word]) -> Result<(), Infidelity> {
+    let stems: HashSet<String> = cleaned.iter().map(|w| stem(&w.norm)).collect();
+    let content: Vec<&Word> = meant.iter().filter(|w| w.kind == Kind::Content).collect();
+    let lost: Vec<&&Word> = content.iter().filter(|w| !stems.contains(&stem(&w.norm))).collect();
+    match lost.first() {
+        Some(word) if content.len() > 2 && lost.len() * 10 > content.len() * 7 => {
+            Err(Infidelity::LostContent(word.norm.clone()))
+        }
         _ => Ok(()),
     }
 }

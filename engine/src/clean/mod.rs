@@ -14,5 +14,7 @@ mod lexicon;
 pub mod numbers;
 /// Clean-up by rule.
 pub mod rules;
+/// Spellings of one word.
+mod spellings;
 /// Text into words.
 pub mod words;

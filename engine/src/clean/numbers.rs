@@ -37,7 +37,9 @@ pub(super) fn written(text: &str, english: bool) -> Vec<String> {
     let text = text.trim_end_matches(|c: char| c.is_alphabetic());
     let marks = text.chars().filter(|c| !c.is_ascii_digit()).count();
     let parts: Vec<&str> = text.split(['.', ',']).collect();
-    let grouped = marks > 0 && parts.iter().skip(1).all(|p| p.len() == 3) && parts[0].len() <= 3;
+    let grouped = marks > 0
+        && parts.iter().skip(1).all(|p| p.len() == 3)
+        && parts.first().is_some_and(|p| p.len() <= 3);
     let one_mark = |m: char| text.chars().all(|c| c.is_ascii_digit() || c == m);
     let thousands = if english { ',' } else { '.' };
     if marks == 0 {
@@ -48,8 +50,8 @@ pub(super) fn written(text: &str, english: bool) -> Vec<String> {
         && !whole.contains('.')
     {
         vec![format!("{}.{fraction}", whole.replace(',', ""))]
-    } else if marks == 1 {
-        vec![format!("{}.{}", parts[0], parts[1])]
+    } else if let [whole, fraction] = parts[..] {
+        vec![format!("{whole}.{fraction}")]
     } else {
         parts.iter().map(|p| (*p).to_string()).collect()
     }

@@ -166,10 +166,10 @@ impl Line<'_> {
             if !before.ends_sentence() {
                 before.trail = last.trail.clone();
             }
-        } else if apart && last.has_comma() && before.trail == "," {
+        } else if apart && last.has_comma() && before.trail == "," && first.lead.is_empty() {
             // The commas set off what is gone.
             before.trail.clear();
-        } else if last.has_comma() && before.trail.is_empty() {
+        } else if apart && last.has_comma() && before.trail.is_empty() {
             before.trail.push(',');
         }
         let closing: String =
@@ -277,6 +277,11 @@ impl Line<'_> {
             return None;
         }
         let next = self.tokens.get(to)?;
+        // "I like it, I mean it."
+        let object = matches!(next.norm.as_str(), "it" | "that" | "this" | "what" | "you" | "them" | "every");
+        if sure.is_none() && object && !self.tokens[to - 1].has_comma() {
+            return None;
+        }
         let first = i.saturating_sub(REPAIR_WORDS);
         let first =
             (first..i).rev().find(|&k| k + 1 < i && self.tokens[k].ends_sentence()).map_or(first, |k| k + 1);
@@ -284,7 +289,7 @@ impl Line<'_> {
         let digits = |k: usize| self.is_number(k);
         // A number goes only where another takes its place.
         let safe = (from..i).all(|k| !digits(k) || digits(to + (k - from)));
-        (safe && !next.is_code() || safe && digits(to)).then_some((from, to))
+        (safe && (!next.is_code() || digits(to))).then_some((from, to))
     }
 
     fn is_number(&self, i: usize) -> bool {
@@ -353,7 +358,8 @@ impl Line<'_> {
             return false;
         }
         let protected = |t: &Token| self.lex.doublings.contains(&t.norm.as_str());
-        let named = |t: &Token| t.core.starts_with(char::is_uppercase) && t.norm != "i";
+        let named =
+            |t: &Token| t.core.starts_with(char::is_uppercase) && t.norm != "i" && !t.norm.starts_with("i'");
         if a.iter().all(protected) || both.iter().all(named) {
             return false;
         }
@@ -363,8 +369,11 @@ impl Line<'_> {
     /// A single word said twice: function words, and others without a comma (that is emphasis).
     fn is_word_repeat(&self, i: usize) -> bool {
         let token = &self.tokens[i];
-        let function =
-            self.lex.light.contains(&token.norm.as_str()) || self.lex.function.contains(&token.norm.as_str());
+        let stem = token.norm.split('\'').next().unwrap_or("");
+        let subject = self.english && matches!(stem, "i" | "we" | "you" | "they" | "he" | "she");
+        let function = subject
+            || self.lex.light.contains(&token.norm.as_str())
+            || self.lex.function.contains(&token.norm.as_str());
         let letter = token.norm.chars().count() == 1
             && !(self.english && matches!(token.core.as_str(), "I" | "i" | "a"));
         let spelled = |k: usize| self.norm(k).chars().count() == 1 && self.norm(k) != token.norm;

@@ -1,8 +1,9 @@
 //! Text into words: where they stand, what they are once case and punctuation are taken off, and
 //! what kind of word each is.
 
-use super::lexicon::{self, CONTRACTIONS, Lexicon, SPELLINGS};
+use super::lexicon::{self, Lexicon};
 use super::numbers;
+use super::spellings::{CONTRACTIONS, SPELLINGS};
 use std::ops::Range;
 
 /// What a word does in a sentence.
@@ -61,7 +62,15 @@ pub fn words(text: &str, lang: &str) -> Vec<Word> {
         let at = token.as_ptr() as usize - text.as_ptr() as usize;
         split.token(token, at);
     }
-    numbers::merge(split.out, lex)
+    let mut out = split.out;
+    // "$50 billion" is said as "50 billion dollars".
+    for i in 1..out.len() {
+        let scale = lex.numbers.iter().any(|n| n.1 >= 1_000 && n.0 == out[i].norm);
+        if scale && out[i - 1].span.is_empty() {
+            out.swap(i - 1, i);
+        }
+    }
+    numbers::merge(out, lex)
 }
 
 /// The kind of a normalised word.
@@ -130,7 +139,9 @@ impl Splitter<'_> {
                 start = start.or(Some(i));
             } else if !inside {
                 match symbol(c, before, after, address) {
-                    Some(name) if is_currency(c) && after.is_ascii_digit() => currency = Some(name),
+                    Some(name) if is_currency(c) && (after.is_ascii_digit() || after == '.') => {
+                        currency = Some(name)
+                    }
                     Some(name) => self.push(name, at + i..at + end),
                     None => {}
                 }
@@ -155,7 +166,9 @@ impl Splitter<'_> {
         let digits = before.is_ascii_digit();
         if c.is_alphanumeric() {
             // "4050ti" is a number and a name; "23rd" is a number.
-            return !before.is_alphanumeric() || digits == c.is_ascii_digit() || digits && is_rank(c, after);
+            return !before.is_alphanumeric()
+                || digits == c.is_ascii_digit()
+                || digits && (is_rank(c, after) || c == 's' && !after.is_alphanumeric());
         }
         match c {
             '\'' | '’' => before.is_alphabetic() && after.is_alphabetic(),
