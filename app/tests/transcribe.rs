@@ -60,6 +60,22 @@ fn a_question_is_cleaned_and_not_answered() {
 }
 
 #[test]
+fn every_container_rate_and_channel_count_is_heard() {
+    let files: Vec<String> =
+        ["flac", "mp3", "ogg", "m4a", "aiff"].iter().map(|e| clip(&format!("question.{e}"))).collect();
+    let mut args = vec!["--mode", "raw"];
+    args.extend(files.iter().map(String::as_str));
+    let texts = json(&args);
+    assert_eq!(texts.len(), files.len());
+    for (object, file) in texts.iter().zip(&files) {
+        let text = object["text"].as_str().unwrap();
+        assert!(text.contains("What time does the next train"), "{file}: {text}");
+        assert!((object["duration_s"].as_f64().unwrap() - 3.935).abs() < 0.15, "{file}: {object}");
+        assert!(object["warning"].is_null(), "{file}: {object}");
+    }
+}
+
+#[test]
 fn json_has_every_promised_key() {
     let files = [clip("report.wav"), clip("silence.wav")];
     let objects = json(&[&files[0], &files[1]]);

@@ -4,7 +4,7 @@ use crate::error::{EngineError, Result};
 use crate::generate::{Generator, Limits};
 use crate::prompt::{Mode, PromptFormat};
 use crate::telemetry::{Stage, StageTimes};
-use crate::transcribe::{OnProgress, SpeechOptions, Transcriber, Transcript};
+use crate::transcribe::{OnProgress, Progress, SpeechOptions, Transcriber, Transcript};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
@@ -136,7 +136,7 @@ impl Engine {
                 Task::Translate => "en".to_string(),
                 Task::Transcribe => dictation.transcript.language.clone(),
             };
-            self.clean(&mut dictation, &request.mode, &language)?;
+            self.clean(&mut dictation, &request.mode, &language, progress)?;
         }
         Ok(dictation)
     }
@@ -162,12 +162,18 @@ impl Engine {
             times: StageTimes::default(),
         };
         if mode != "raw" {
-            self.clean(&mut dictation, mode, language)?;
+            self.clean(&mut dictation, mode, language, &mut |_| true)?;
         }
         Ok(dictation)
     }
 
-    fn clean(&mut self, dictation: &mut Dictation, mode: &str, language: &str) -> Result<()> {
+    fn clean(
+        &mut self,
+        dictation: &mut Dictation,
+        mode: &str,
+        language: &str,
+        progress: OnProgress<'_>,
+    ) -> Result<()> {
         let Some(mode) = self.modes.get(mode) else {
             let known: Vec<&str> = self.modes.keys().map(String::as_str).collect();
             let what = format!("there is none of this name; there are raw, {}", known.join(", "));
@@ -176,7 +182,12 @@ impl Engine {
         dictation.cleaned_by = CleanedBy::Rules;
         let mut pieces = Vec::new();
         let raw_text = dictation.raw_text.clone();
-        for raw in windows(&raw_text, WINDOW_WORDS) {
+        let stretches = windows(&raw_text, WINDOW_WORDS);
+        let of = stretches.len();
+        for (done, raw) in stretches.into_iter().enumerate() {
+            if !progress(Progress::Cleaned { done, of }) {
+                return Err(EngineError::Cancelled);
+            }
             let by_rules = dictation.times.measure(Stage::Clean, || rules::clean(raw, language));
             let outcome = match &mut self.cleaner {
                 Some(c) if !by_rules.is_empty() => Some(c.clean(raw, &by_rules, mode, language, dictation)),

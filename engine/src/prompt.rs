@@ -63,12 +63,16 @@ pub enum PromptFormat {
 }
 
 impl PromptFormat {
-    /// The format the model's file asks for.
+    /// The format the model's file asks for; worked examples for very small models, which copy text
+    /// better than they follow a conversation (SmolLM2-135M: 90 of 129 texts pass the fidelity check
+    /// so, 69 through its chat template).
     ///
     /// # Errors
     /// If its chat template cannot be parsed.
     pub fn of(lm: &CausalLm) -> Result<PromptFormat> {
-        let Some(source) = lm.chat_template() else { return Ok(PromptFormat::Examples) };
+        const SMALL_HIDDEN_SIZE: usize = 1024;
+        let follows = lm.architecture().hidden_size >= SMALL_HIDDEN_SIZE;
+        let Some(source) = lm.chat_template().filter(|_| follows) else { return Ok(PromptFormat::Examples) };
         let text = |id: Option<u32>| id.and_then(|id| lm.tokenizer().special_text(id)).unwrap_or("");
         let (bos, eos) = (text(lm.tokenizer().bos()), text(lm.tokenizer().eos()));
         let template = ChatTemplate::new(source, bos, eos);

@@ -38,7 +38,7 @@ fn transcriber() -> Transcriber {
 }
 
 fn transcribe(t: &mut Transcriber, samples: &[f32], options: &SpeechOptions) -> Transcript {
-    t.transcribe(samples, options, &mut StageTimes::default(), &mut |_, _| true).unwrap()
+    t.transcribe(samples, options, &mut StageTimes::default(), &mut |_| true).unwrap()
 }
 
 fn golden() -> Vec<Run> {
@@ -130,11 +130,10 @@ fn a_prompt_biases_spelling_and_cancelling_stops() {
     let text = transcribe(&mut t, &common::clip("question.wav"), &options).text();
     assert!(text.to_lowercase().contains("train to the city"), "{text}");
     let mut windows = 0;
-    let result =
-        t.transcribe(&common::clip("long.wav"), &options, &mut StageTimes::default(), &mut |_, _| {
-            windows += 1;
-            windows < 2
-        });
+    let result = t.transcribe(&common::clip("long.wav"), &options, &mut StageTimes::default(), &mut |_| {
+        windows += 1;
+        windows < 2
+    });
     assert!(matches!(result, Err(undertone_engine::EngineError::Cancelled)));
     assert_eq!(windows, 2);
 }
@@ -147,7 +146,7 @@ fn an_english_model_refuses_other_languages_and_translation() {
         SpeechOptions { language: Some("de".into()), ..SpeechOptions::default() },
         SpeechOptions { task: undertone_models::whisper::Task::Translate, ..SpeechOptions::default() },
     ] {
-        let error = t.transcribe(&clip, &options, &mut StageTimes::default(), &mut |_, _| true).unwrap_err();
+        let error = t.transcribe(&clip, &options, &mut StageTimes::default(), &mut |_| true).unwrap_err();
         assert!(error.to_string().contains("English only"), "{error}");
     }
 }

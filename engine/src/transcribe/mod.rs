@@ -142,8 +142,27 @@ impl Transcript {
     }
 }
 
-/// Told after each window: seconds done of seconds in all. Returning `false` cancels.
-pub type OnProgress<'a> = &'a mut dyn FnMut(f64, f64) -> bool;
+/// How far a file is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress {
+    /// A window of speech has become text.
+    Transcribed {
+        /// Seconds of audio done.
+        done_s: f64,
+        /// Seconds of audio in all.
+        of_s: f64,
+    },
+    /// A stretch of text has been cleaned.
+    Cleaned {
+        /// Stretches done.
+        done: usize,
+        /// Stretches in all.
+        of: usize,
+    },
+}
+
+/// Told after each step. Returning `false` cancels.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
 
 /// A Whisper model with the caches it transcribes in.
 pub struct Transcriber {
@@ -238,7 +257,7 @@ impl Transcriber {
                 }
             }
             let seconds = |f: usize| f.min(content_frames) as f64 / FRAMES_PER_SECOND as f64;
-            if !progress(seconds(seek), seconds(content_frames)) {
+            if !progress(Progress::Transcribed { done_s: seconds(seek), of_s: seconds(content_frames) }) {
                 return Err(EngineError::Cancelled);
             }
         }

@@ -39,7 +39,13 @@ pub(super) struct Linear {
 impl Linear {
     pub(super) fn load(w: &Weights, name: &str, rows: usize, cols: usize) -> Result<Linear> {
         let weight = w.matrix(&format!("{name}.weight"), rows, cols)?;
-        Ok(Linear { weight, bias: w.optional_vector(&format!("{name}.bias"), rows)? })
+        Ok(Linear { weight, bias: Some(w.vector(&format!("{name}.bias"), rows)?) })
+    }
+
+    /// Key projections have no bias; CTranslate2 stores zeros for it.
+    fn load_key(w: &Weights, name: &str, d: usize) -> Result<Linear> {
+        let weight = w.matrix(&format!("{name}.weight"), d, d)?;
+        Ok(Linear { weight, bias: w.optional_vector(&format!("{name}.bias"), d)? })
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -58,7 +64,8 @@ pub(super) struct Projections {
 impl Projections {
     pub(super) fn load(w: &Weights, name: &str, d: usize) -> Result<Projections> {
         let get = |part: &str| Linear::load(w, &format!("{name}.{part}_proj"), d, d);
-        Ok(Projections { q: get("q")?, k: get("k")?, v: get("v")?, out: get("out")? })
+        let k = Linear::load_key(w, &format!("{name}.k_proj"), d)?;
+        Ok(Projections { q: get("q")?, k, v: get("v")?, out: get("out")? })
     }
 }
 
