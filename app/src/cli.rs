@@ -55,6 +55,10 @@ pub(crate) struct TranscribeArgs {
     /// Decode each 30 s window without regard to the text before it.
     #[arg(long)]
     pub(crate) no_condition: bool,
+    /// Whose choices where Whisper programs differ: padding of short windows, symbols never written,
+    /// what follows a doubtful result. faster-whisper gives that program's text, for comparisons.
+    #[arg(long, value_enum, default_value_t = Conventions::Undertone)]
+    pub(crate) conventions: Conventions,
     /// Where to compute: auto, cpu, or cuda[:N].
     #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
     pub(crate) device: Device,
@@ -102,6 +106,15 @@ pub(crate) enum Format {
     Srt,
     /// WebVTT subtitles.
     Vtt,
+}
+
+/// Whose choices where Whisper programs differ.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conventions {
+    /// Silence behind short audio, quotation marks and signs allowed, a wider search before chance.
+    Undertone,
+    /// Zeros in the spectrogram, Whisper's list of symbols, chance at once.
+    FasterWhisper,
 }
 
 /// Where to compute.

@@ -1,6 +1,6 @@
 //! `undertone transcribe`: several files through one load of the models.
 
-use crate::cli::{Device, Format, ModeName, TranscribeArgs};
+use crate::cli::{Conventions, Device, Format, ModeName, TranscribeArgs};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::store::{Kind, Store, StoreConfig};
@@ -83,7 +83,10 @@ fn request(args: &TranscribeArgs) -> Result<Request> {
         beam_size: args.beam.into(),
         initial_prompt: args.prompt.clone(),
         condition_on_previous_text: !args.no_condition,
-        ..SpeechOptions::default()
+        ..match args.conventions {
+            Conventions::Undertone => SpeechOptions::default(),
+            Conventions::FasterWhisper => SpeechOptions::faster_whisper(),
+        }
     };
     Ok(Request { speech, mode: args.mode.name().into() })
 }

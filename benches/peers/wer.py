@@ -97,6 +97,9 @@ def main():
     if args.undertone:
         found = systems.undertone(args.undertone, args.undertone_model or args.model, clips)
         texts["undertone"] = {clip["id"]: found[clip["file"]]["raw_text"] for clip in clips}
+        found = systems.undertone(args.undertone, args.undertone_model or args.model, clips,
+                                  ["--conventions", "faster-whisper"])
+        texts["undertone as faster-wh."] = {clip["id"]: found[clip["file"]]["raw_text"] for clip in clips}
 
     totals, per_clip, suspicious = {}, {clip["id"]: {} for clip in clips}, []
     for name, by_clip in texts.items():

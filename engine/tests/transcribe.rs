@@ -7,7 +7,7 @@ mod common;
 
 use serde::Deserialize;
 use undertone_engine::telemetry::StageTimes;
-use undertone_engine::transcribe::{Padding, SpeechOptions, Suppress, Transcriber, Transcript};
+use undertone_engine::transcribe::{SpeechOptions, Transcriber, Transcript};
 use undertone_models::whisper::Whisper;
 
 #[derive(Deserialize)]
@@ -51,12 +51,9 @@ fn golden() -> Vec<Run> {
 fn options(run: &Run) -> SpeechOptions {
     SpeechOptions {
         beam_size: run.beam_size,
-        fallback_beam_size: 1,
         condition_on_previous_text: run.condition_on_previous_text,
         temperatures: vec![0.0],
-        padding: Padding::Zeros,
-        suppress: Suppress::NonSpeech,
-        ..SpeechOptions::default()
+        ..SpeechOptions::faster_whisper()
     }
 }
 

@@ -80,6 +80,18 @@ impl Default for SpeechOptions {
     }
 }
 
+impl SpeechOptions {
+    /// faster-whisper's choices: greedy search then gives its tokens exactly (a test holds it to that).
+    pub fn faster_whisper() -> SpeechOptions {
+        SpeechOptions {
+            fallback_beam_size: 1,
+            padding: Padding::Zeros,
+            suppress: Suppress::NonSpeech,
+            ..SpeechOptions::default()
+        }
+    }
+}
+
 /// A stretch of speech and its text.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct Segment {
