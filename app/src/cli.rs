@@ -98,7 +98,7 @@ impl ModeName {
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
-    /// The text; stage times on stderr when that is a terminal.
+    /// The text, and a line of stage times on stderr.
     Text,
     /// One JSON object a file, a line each.
     Json,

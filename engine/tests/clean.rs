@@ -268,6 +268,11 @@ const RULES: &[(&str, &str, &str)] = &[
         "HMM, let me see, we should, uh, move the meeting to Thursday. I need, I need chairs for 12 people. Please, um, bring the report.",
         "Let me see, we should move the meeting to Thursday. I need chairs for 12 people. Please bring the report.",
     ),
+    (
+        "en",
+        "Okay, um, please send the report. Well, uh, it is late.",
+        "Okay, please send the report. Well, it is late.",
+    ),
     ("en", "I I I think so", "I think so"),
     ("en", "Put it on the on the table.", "Put it on the table."),
     ("en", "Th- the car is red.", "The car is red."),

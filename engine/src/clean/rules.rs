@@ -11,6 +11,12 @@ const ROUNDS: usize = 8;
 const PHRASE_WORDS: usize = 4;
 /// How far back a repair may reach.
 const REPAIR_WORDS: usize = 5;
+/// Words that answer or greet at the start of a sentence and stand apart from it.
+const OPENERS: [&str; 14] = [
+    "okay", "ok", "well", "yes", "yeah", "no", "hello", "hi", "hey", "thanks", "right", "sure", "alright",
+    "anyway",
+];
+
 /// Ways to take back what was just said; the others must stand behind a comma.
 const SURE_MARKERS: &[&[&str]] =
     &[&["no", "wait"], &["wait", "no"], &["scratch", "that"], &["strike", "that"], &["or", "rather"]];
@@ -161,12 +167,16 @@ impl Line<'_> {
             }
             next.lead.insert_str(0, &first.lead.replace(['-', '—', '–', ',', '.', '…'], ""));
         }
-        let Some(before) = from.checked_sub(1).and_then(|p| self.tokens.get_mut(p)) else { return };
+        let Some(p) = from.checked_sub(1) else { return };
+        let opens = p == 0 || self.tokens[p - 1].ends_sentence();
+        let Some(before) = self.tokens.get_mut(p) else { return };
+        // "Okay, um, please" keeps the comma an opening word has of its own.
+        let opener = opens && OPENERS.contains(&before.norm.as_str());
         if last.ends_sentence() {
             if !before.ends_sentence() {
                 before.trail = last.trail.clone();
             }
-        } else if apart && last.has_comma() && before.trail == "," && first.lead.is_empty() {
+        } else if apart && last.has_comma() && before.trail == "," && first.lead.is_empty() && !opener {
             // The commas set off what is gone.
             before.trail.clear();
         } else if apart && last.has_comma() && before.trail.is_empty() {
