@@ -147,3 +147,19 @@ fn an_english_model_refuses_other_languages_and_translation() {
         assert!(error.to_string().contains("English only"), "{error}");
     }
 }
+
+#[test]
+fn a_multilingual_model_finds_the_language_by_itself() {
+    let model = Whisper::open(&common::model_dir("whisper-base")).unwrap();
+    let mut t = Transcriber::new(model, 5).unwrap();
+    let clip = common::clip("question.wav");
+    let found = transcribe(&mut t, &clip, &SpeechOptions::default());
+    assert!(found.language == "en" && found.language_probability > 0.8, "{found:?}");
+    assert!(found.text().contains("next train"), "{}", found.text());
+    // Told the language, the same window gives the same words.
+    let told = SpeechOptions { language: Some("en".into()), ..SpeechOptions::default() };
+    assert_eq!(transcribe(&mut t, &clip, &told).text(), found.text());
+    let unknown = SpeechOptions { language: Some("xx".into()), ..SpeechOptions::default() };
+    let error = t.transcribe(&clip, &unknown, &mut StageTimes::default(), &mut |_| true).unwrap_err();
+    assert!(error.to_string().contains("'xx'"), "{error}");
+}
