@@ -8,7 +8,6 @@ Models stay loaded. faster-whisper and whisper.cpp: wall time of one call from s
 a file's timings_ms (decoding of the audio file included; load_ms left out), all clips in one process.
 Prints and stores medians over the rounds.
 """
-import argparse
 import json
 import os
 import platform
@@ -49,13 +48,7 @@ def undertone_round(args, clips):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="CTranslate2 Whisper folder, for all systems")
-    parser.add_argument("--undertone", type=Path, help="the built binary; left out: peers only")
-    parser.add_argument("--undertone-model", help="what --speech-model gets; default: --model")
-    parser.add_argument("--data", type=Path, default=systems.ROOT / "../shared/data")
-    parser.add_argument("--kind", default="short")
-    parser.add_argument("--lang", default="en")
+    parser = systems.arguments(__doc__)
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--out", type=Path, help="default: benches/runs/speed-MODEL-KIND-LANG.json")

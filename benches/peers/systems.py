@@ -1,4 +1,5 @@
 """The systems that wer.py and speed.py set side by side, and what both need: a Python environment and the clips."""
+import argparse
 import hashlib
 import json
 import os
@@ -29,6 +30,18 @@ def ensure_environment():
             subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True)
             (folder / "complete").touch()
         os.execv(python, [str(python), *sys.argv])
+
+
+def arguments(description):
+    """A parser with the options the commands share: models, binary and which clips."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, required=True, help="CTranslate2 Whisper folder, for all systems")
+    parser.add_argument("--undertone", type=Path, help="the built binary; left out: peers only")
+    parser.add_argument("--undertone-model", help="what --speech-model gets; default: --model")
+    parser.add_argument("--data", type=Path, default=ROOT / "../shared/data")
+    parser.add_argument("--kind", default="short")
+    parser.add_argument("--lang", default="en", help="a code, `all`, or `other` for everything but English")
+    return parser
 
 
 def load_clips(data, kind, lang):

@@ -8,7 +8,6 @@ scored by character. Words that a reference has in brackets count: they are spok
 words in a row are listed: a doubled or lost segment.
 Peer results are kept in target/peers-cache.json, so a second run transcribes with Undertone only.
 """
-import argparse
 import json
 import sys
 import time
@@ -79,13 +78,7 @@ def percent(counts):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, required=True, help="CTranslate2 Whisper folder, for all systems")
-    parser.add_argument("--undertone", type=Path, help="the built binary; left out: peers only")
-    parser.add_argument("--undertone-model", help="what --speech-model gets; default: --model")
-    parser.add_argument("--data", type=Path, default=systems.ROOT / "../shared/data")
-    parser.add_argument("--kind", default="short")
-    parser.add_argument("--lang", default="en", help="a code, `all`, or `other` for everything but English")
+    parser = systems.arguments(__doc__)
     parser.add_argument("--cache", type=Path, default=systems.ROOT / "target/peers-cache.json")
     parser.add_argument("--out", type=Path, help="default: benches/runs/wer-MODEL-KIND-LANG.json")
     parser.add_argument("--show", action="store_true", help="print the texts that differ from faster-whisper's")
