@@ -19,7 +19,10 @@ use undertone_models::whisper::{LANGUAGES, SAMPLE_RATE_HZ, Task};
 pub(crate) fn run(args: &TranscribeArgs) -> Result<Exit> {
     let request = request(args)?;
     let device = device(args.device)?;
-    check_inputs(args)?;
+    // Before any model is loaded or fetched; with several files each is told in its turn.
+    if let [file] = &args.files[..] {
+        audio::check_file(file).map_err(|e| Failure::new(Exit::Input, e.to_string()))?;
+    }
     let mut threads = rayon::ThreadPoolBuilder::new();
     if let Some(n) = args.threads {
         threads = threads.num_threads(n.into());
@@ -100,20 +103,6 @@ fn device(device: Device) -> Result<&'static str> {
             Err(Failure::new(Exit::Device, message).into())
         }
     }
-}
-
-/// Refuses what cannot be audio before any model is loaded or fetched.
-fn check_inputs(args: &TranscribeArgs) -> Result<()> {
-    if let [file] = &args.files[..] {
-        let meta = std::fs::metadata(file);
-        let meta =
-            meta.map_err(|e| Failure::new(Exit::Input, format!("cannot read {}: {e}", file.display())))?;
-        if meta.is_file() && meta.len() == 0 {
-            let message = format!("{} is empty: there is no audio in it", file.display());
-            return Err(Failure::new(Exit::Input, message).into());
-        }
-    }
-    Ok(())
 }
 
 fn one(

@@ -48,11 +48,6 @@ impl Generator {
         &self.lm
     }
 
-    /// Positions of the cache.
-    pub fn context_tokens(&self) -> usize {
-        self.cache.capacity()
-    }
-
     /// Writes greedily behind `prompt`.
     ///
     /// # Errors

@@ -57,6 +57,21 @@ pub struct Dictation {
     pub times: StageTimes,
 }
 
+impl Dictation {
+    /// The transcript as it is, before any clean-up.
+    fn raw(transcript: Transcript, raw_text: String, times: StageTimes) -> Dictation {
+        Dictation {
+            text: raw_text.clone(),
+            raw_text,
+            cleaned_by: CleanedBy::None,
+            refusals: Vec::new(),
+            llm_tokens: (0, 0),
+            transcript,
+            times,
+        }
+    }
+}
+
 /// What the models take to load.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct LoadTimes {
@@ -104,11 +119,6 @@ impl Engine {
         self.load
     }
 
-    /// The speech model.
-    pub fn transcriber(&self) -> &Transcriber {
-        &self.transcriber
-    }
-
     /// Samples to clean text. `times` already holds what decoding the audio took.
     ///
     /// # Errors
@@ -122,15 +132,7 @@ impl Engine {
     ) -> Result<Dictation> {
         let transcript = self.transcriber.transcribe(&pcm.samples, &request.speech, &mut times, progress)?;
         let raw_text = transcript.text();
-        let mut dictation = Dictation {
-            text: raw_text.clone(),
-            raw_text,
-            cleaned_by: CleanedBy::None,
-            refusals: Vec::new(),
-            llm_tokens: (0, 0),
-            transcript,
-            times,
-        };
+        let mut dictation = Dictation::raw(transcript, raw_text, times);
         if request.mode != "raw" && !dictation.raw_text.is_empty() {
             let language = match request.speech.task {
                 Task::Translate => "en".to_string(),
@@ -152,15 +154,7 @@ impl Engine {
             language_probability: 1.0,
             no_speech_prob: 0.0,
         };
-        let mut dictation = Dictation {
-            transcript,
-            raw_text: text.into(),
-            text: text.into(),
-            cleaned_by: CleanedBy::None,
-            refusals: Vec::new(),
-            llm_tokens: (0, 0),
-            times: StageTimes::default(),
-        };
+        let mut dictation = Dictation::raw(transcript, text.into(), StageTimes::default());
         if mode != "raw" {
             self.clean(&mut dictation, mode, language, &mut |_| true)?;
         }

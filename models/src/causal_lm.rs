@@ -114,7 +114,7 @@ impl CausalLm {
     /// If it cannot be allocated.
     pub fn new_cache(&self, capacity: usize) -> Result<KvCache> {
         let a = &self.architecture;
-        KvCache::new(a.num_hidden_layers, a.num_kv_heads, a.head_dim, capacity)
+        KvCache::new(a.num_hidden_layers, 1, a.num_kv_heads, a.head_dim, capacity)
     }
 
     /// Runs `tokens` behind what `cache` holds; logits `[n, vocab_size]` for those asked for

@@ -51,18 +51,11 @@ pub struct Decoded {
 /// # Errors
 /// See [`AudioError`]; each variant's message is one sentence that says what to do.
 pub fn decode_file(path: &Path) -> Result<Decoded, AudioError> {
-    let io_error = |source: std::io::Error| AudioError::from_io(path, source);
-    let metadata = std::fs::metadata(path).map_err(io_error)?;
-    if !metadata.is_file() {
-        return Err(AudioError::NotAFile { path: path.into() });
-    }
-    if metadata.len() == 0 {
-        return Err(AudioError::Empty { path: path.into() });
-    }
-    let mut file = File::open(path).map_err(io_error)?;
+    let file_bytes = check_file(path)?;
+    let mut file = File::open(path).map_err(|source| AudioError::from_io(path, source))?;
     let kind = sniff::sniff(path, &mut file)?;
     let raw = match kind {
-        sniff::Kind::Wav => match wav::decode(path, &mut file, metadata.len())? {
+        sniff::Kind::Wav => match wav::decode(path, &mut file, file_bytes)? {
             wav::Outcome::Done(raw) => raw,
             // ADPCM inside WAV: the container crate has the codec.
             wav::Outcome::OtherCodec => container::decode(path, file, kind)?,
@@ -70,6 +63,22 @@ pub fn decode_file(path: &Path) -> Result<Decoded, AudioError> {
         _ => container::decode(path, file, kind)?,
     };
     finish(path, raw)
+}
+
+/// Refuses what cannot be audio whatever is in it; bytes of the file. Costs nothing, so it can be
+/// asked before models are loaded or fetched.
+///
+/// # Errors
+/// If there is no such file, it is a directory, or it is empty.
+pub fn check_file(path: &Path) -> Result<u64, AudioError> {
+    let metadata = std::fs::metadata(path).map_err(|source| AudioError::from_io(path, source))?;
+    if !metadata.is_file() {
+        return Err(AudioError::NotAFile { path: path.into() });
+    }
+    if metadata.len() == 0 {
+        return Err(AudioError::Empty { path: path.into() });
+    }
+    Ok(metadata.len())
 }
 
 /// What a decoder hands over before the common checks.

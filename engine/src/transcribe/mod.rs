@@ -13,9 +13,8 @@ use candle_core::{Device, Tensor};
 use rules::LogitRules;
 pub use rules::{Suppress, suppressed_tokens};
 use search::{Hypothesis, Search};
-use undertone_models::whisper::{
-    CrossCache, DecoderCache, FRAMES_PER_SECOND, LANGUAGES, Mel, Task, WINDOW_FRAMES, Whisper,
-};
+use undertone_models::kv_cache::KvCache;
+use undertone_models::whisper::{FRAMES_PER_SECOND, LANGUAGES, Mel, Task, WINDOW_FRAMES, Whisper};
 
 /// What fills a window behind the end of the audio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -179,8 +178,8 @@ pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
 /// A Whisper model with the caches it transcribes in.
 pub struct Transcriber {
     model: Whisper,
-    cache: DecoderCache,
-    cross: CrossCache,
+    cache: KvCache,
+    cross: KvCache,
     annotations: Vec<u32>,
     non_speech: Vec<u32>,
     blank: Vec<u32>,
@@ -192,6 +191,24 @@ struct Window {
     no_speech_prob: f32,
     compression_ratio: f32,
     temperature: f32,
+}
+
+impl Window {
+    fn avg_logprob(&self) -> f32 {
+        self.hypothesis.avg_logprob()
+    }
+
+    fn is_repetitive(&self, options: &SpeechOptions) -> bool {
+        self.compression_ratio > options.compression_ratio_threshold
+    }
+
+    fn is_doubtful(&self, options: &SpeechOptions) -> bool {
+        self.avg_logprob() < options.log_prob_threshold
+    }
+
+    fn may_be_silence(&self, options: &SpeechOptions) -> bool {
+        self.no_speech_prob > options.no_speech_threshold
+    }
 }
 
 impl Transcriber {
@@ -207,11 +224,6 @@ impl Transcriber {
         let mut blank = model.tokenizer.encode(" ").map_err(EngineError::tokenizer)?;
         blank.push(model.tokens.end_of_text);
         Ok(Transcriber { model, cache, cross, annotations, non_speech, blank })
-    }
-
-    /// The model.
-    pub fn model(&self) -> &Whisper {
-        &self.model
     }
 
     /// Transcribes `samples` (16 kHz, [-1, 1]).
@@ -249,8 +261,8 @@ impl Transcriber {
             let prompt = self.prompt(&history[history_from..], &transcript.language, options);
             let window = times.measure(Stage::Decode, || self.decode_window(&prompt, options))?;
             transcript.no_speech_prob = transcript.no_speech_prob.max(window.no_speech_prob);
-            let silent = window.no_speech_prob > options.no_speech_threshold
-                && (window.hypothesis.avg_logprob() <= options.log_prob_threshold
+            let silent = window.may_be_silence(options)
+                && (window.avg_logprob() <= options.log_prob_threshold
                     || is_stock_phrase(&self.text_of(&window.hypothesis.tokens)));
             let from = seek;
             seek += frames;
@@ -295,7 +307,7 @@ impl Transcriber {
             end_s: offset_s + piece.end_s,
             text,
             tokens: piece.tokens,
-            avg_logprob: window.hypothesis.avg_logprob(),
+            avg_logprob: window.avg_logprob(),
             no_speech_prob: window.no_speech_prob,
             compression_ratio: window.compression_ratio,
             temperature: window.temperature,
@@ -403,22 +415,19 @@ impl Transcriber {
         let attempts = options.temperatures.iter().flat_map(|t| widths(*t).into_iter().map(|w| (*t, w)));
         for (temperature, width) in attempts {
             let window = self.decode_at(prompt, temperature, width, options.suppress)?;
-            let silence = window.no_speech_prob > options.no_speech_threshold
-                && window.hypothesis.avg_logprob() < options.log_prob_threshold;
-            let repetitive = window.compression_ratio > options.compression_ratio_threshold;
-            let doubtful = window.hypothesis.avg_logprob() < options.log_prob_threshold;
-            if silence || !(repetitive || doubtful) {
+            let doubtful = window.is_doubtful(options);
+            let silence = doubtful && window.may_be_silence(options);
+            if silence || !(window.is_repetitive(options) || doubtful) {
                 return Ok(window);
             }
             tried.push(window);
         }
         // None passed: the likeliest of those that do not repeat themselves, else of all.
-        let repeats = |w: &Window| w.compression_ratio > options.compression_ratio_threshold;
-        let only_repeats = tried.iter().all(repeats);
+        let only_repeats = tried.iter().all(|w| w.is_repetitive(options));
         tried
             .into_iter()
-            .filter(|w| only_repeats || !repeats(w))
-            .max_by(|a, b| a.hypothesis.avg_logprob().total_cmp(&b.hypothesis.avg_logprob()))
+            .filter(|w| only_repeats || !w.is_repetitive(options))
+            .max_by(|a, b| a.avg_logprob().total_cmp(&b.avg_logprob()))
             .ok_or(EngineError::NoTemperature)
     }
 

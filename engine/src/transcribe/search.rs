@@ -2,7 +2,8 @@ use super::rules::LogitRules;
 use crate::error::Result;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use undertone_models::whisper::{CrossCache, Decoder, DecoderCache};
+use undertone_models::kv_cache::KvCache;
+use undertone_models::whisper::Decoder;
 
 /// A decoded sequence without its prompt and end token.
 #[derive(Clone, Debug, Default)]
@@ -34,8 +35,8 @@ impl Hypothesis {
 /// One run of the decoder over what the cross-attention cache holds.
 pub(super) struct Search<'a> {
     pub(super) decoder: &'a Decoder,
-    pub(super) cache: &'a mut DecoderCache,
-    pub(super) cross: &'a CrossCache,
+    pub(super) cache: &'a mut KvCache,
+    pub(super) cross: &'a KvCache,
     pub(super) rules: LogitRules<'a>,
     pub(super) max_tokens: usize,
 }

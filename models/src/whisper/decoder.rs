@@ -1,10 +1,11 @@
 use super::WhisperConfig;
 use super::encoder::{FeedForward, LayerNorm, Projections};
-use crate::error::{ModelError, Result};
+use crate::error::Result;
+use crate::kv_cache::KvCache;
 use crate::weights::Weights;
-use candle_core::{DType, Device, Tensor};
+use candle_core::Tensor;
 use undertone_kernels::attention::{Attention, attention};
-use undertone_kernels::kv_append::{kv_append, kv_reorder};
+use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::{gather_rows, linear};
 use undertone_kernels::weight::Weight;
 
@@ -14,55 +15,6 @@ struct DecoderLayer {
     cross_norm: LayerNorm,
     cross_attention: Projections,
     feed_forward: FeedForward,
-}
-
-/// Self-attention keys and values of up to `batch` hypotheses; fixed capacity.
-pub struct DecoderCache {
-    layers: Vec<(Tensor, Tensor)>,
-    len: usize,
-    batch: usize,
-    capacity: usize,
-}
-
-impl DecoderCache {
-    /// Positions filled.
-    pub fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Whether nothing is cached.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
-    }
-
-    /// Hypotheses there is room for.
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Forgets all positions from `len` on.
-    pub fn rewind(&mut self, len: usize) {
-        self.len = self.len.min(len);
-    }
-
-    /// Makes hypothesis `i` a copy of what hypothesis `from[i]` was: beams after a step, or one
-    /// prompt spread over several samples.
-    ///
-    /// # Errors
-    /// If an index exceeds the batch.
-    pub fn reorder(&mut self, from: &[usize]) -> Result<()> {
-        for (keys, values) in &self.layers {
-            kv_reorder(keys, from, self.len)?;
-            kv_reorder(values, from, self.len)?;
-        }
-        Ok(())
-    }
-}
-
-/// Keys and values of the encoder's output, computed once a window.
-pub struct CrossCache {
-    layers: Vec<(Tensor, Tensor)>,
-    frames: usize,
 }
 
 /// Whisper's text decoder.
@@ -96,43 +48,41 @@ impl Decoder {
         })
     }
 
-    fn cache(&self, batch: usize, positions: usize) -> Result<Vec<(Tensor, Tensor)>> {
+    fn cache(&self, batch: usize, positions: usize) -> Result<KvCache> {
         let heads = self.config.decoder_attention_heads;
-        let zeros = || {
-            let shape = (batch, heads, positions, self.config.d_model / heads);
-            Tensor::zeros(shape, DType::F32, &Device::Cpu)
-        };
-        let layers = self.layers.iter().map(|_| Ok((zeros()?, zeros()?)));
-        layers.collect::<Result<_>>()
+        KvCache::new(self.layers.len(), batch, heads, self.config.d_model / heads, positions)
     }
 
     /// An empty cache for `batch` hypotheses of the model's full length.
     ///
     /// # Errors
     /// If it cannot be allocated.
-    pub fn new_cache(&self, batch: usize) -> Result<DecoderCache> {
-        let capacity = self.config.max_target_positions;
-        Ok(DecoderCache { layers: self.cache(batch, capacity)?, len: 0, batch, capacity })
+    pub fn new_cache(&self, batch: usize) -> Result<KvCache> {
+        self.cache(batch, self.config.max_target_positions)
     }
 
-    /// A cross-attention cache for one window.
+    /// A cross-attention cache for one window: one sequence that all hypotheses share.
     ///
     /// # Errors
     /// If it cannot be allocated.
-    pub fn new_cross_cache(&self) -> Result<CrossCache> {
-        Ok(CrossCache { layers: self.cache(1, self.config.max_source_positions)?, frames: 0 })
+    pub fn new_cross_cache(&self) -> Result<KvCache> {
+        self.cache(1, self.config.max_source_positions)
     }
 
-    /// Fills `cross` from the encoder's output `audio [frames, d_model]`.
+    /// Fills `cross` anew from the encoder's output `audio [frames, d_model]`.
     ///
     /// # Errors
     /// If there are more frames than the cache holds.
-    pub fn attend_to(&self, audio: &Tensor, cross: &mut CrossCache) -> Result<()> {
-        for (layer, (keys, values)) in self.layers.iter().zip(&cross.layers) {
-            kv_append(keys, &layer.cross_attention.k.forward(audio)?.unsqueeze(0)?, 0)?;
-            kv_append(values, &layer.cross_attention.v.forward(audio)?.unsqueeze(0)?, 0)?;
+    pub fn attend_to(&self, audio: &Tensor, cross: &mut KvCache) -> Result<()> {
+        cross.rewind(0);
+        let frames = audio.dim(0)?;
+        let position = cross.check(frames)?;
+        for (n, layer) in self.layers.iter().enumerate() {
+            let (keys, values) = cross.layer(n);
+            kv_append(keys, &layer.cross_attention.k.forward(audio)?.unsqueeze(0)?, position)?;
+            kv_append(values, &layer.cross_attention.v.forward(audio)?.unsqueeze(0)?, position)?;
         }
-        cross.frames = audio.dim(0)?;
+        cross.advance(frames);
         Ok(())
     }
 
@@ -140,39 +90,38 @@ impl Decoder {
     /// holds. Hidden states `[batch, tokens.len() / batch, d_model]`, normed.
     ///
     /// # Errors
-    /// [`ModelError::ContextFull`] past the model's positions; a token outside the vocabulary.
+    /// [`crate::ModelError::ContextFull`] past the model's positions; a token outside the vocabulary.
     pub fn forward(
         &self,
         tokens: &[u32],
         batch: usize,
-        cache: &mut DecoderCache,
-        cross: &CrossCache,
+        cache: &mut KvCache,
+        cross: &KvCache,
     ) -> Result<Tensor> {
         let (m, d) = (tokens.len() / batch, self.config.d_model);
-        let needed = cache.len + m;
-        if needed > cache.capacity {
-            return Err(ModelError::ContextFull { needed, capacity: cache.capacity });
-        }
-        let positions: Vec<u32> = (0..batch).flat_map(|_| cache.len as u32..needed as u32).collect();
+        let position = cache.check(m)?;
+        let positions: Vec<u32> = (0..batch).flat_map(|_| position as u32..(position + m) as u32).collect();
         let embedded = (gather_rows(&self.embed, tokens)? + gather_rows(&self.positions, &positions)?)?;
         let mut x = embedded.reshape((batch, m, d))?;
         let scale = 1.0 / ((d / self.config.decoder_attention_heads) as f32).sqrt();
-        let own = Attention { kv_len: needed, causal: true, window: None, scale };
-        let heard = Attention { kv_len: cross.frames, causal: false, window: None, scale };
-        for ((layer, own_kv), cross_kv) in self.layers.iter().zip(&cache.layers).zip(&cross.layers) {
+        let own = Attention { kv_len: position + m, causal: true, window: None, scale };
+        let heard = Attention { kv_len: cross.len(), causal: false, window: None, scale };
+        for (n, layer) in self.layers.iter().enumerate() {
+            let (own_keys, own_values) = cache.layer(n);
+            let (heard_keys, heard_values) = cross.layer(n);
             let p = &layer.self_attention;
             let h = layer.self_norm.forward(&x)?;
-            kv_append(&own_kv.0, &p.k.forward(&h)?, cache.len)?;
-            kv_append(&own_kv.1, &p.v.forward(&h)?, cache.len)?;
-            let h = attention(&p.q.forward(&h)?, &own_kv.0, &own_kv.1, own)?;
+            kv_append(own_keys, &p.k.forward(&h)?, position)?;
+            kv_append(own_values, &p.v.forward(&h)?, position)?;
+            let h = attention(&p.q.forward(&h)?, own_keys, own_values, own)?;
             x = (x + p.out.forward(&h)?)?;
             let p = &layer.cross_attention;
             let q = p.q.forward(&layer.cross_norm.forward(&x)?)?;
-            let h = attention(&q, &cross_kv.0, &cross_kv.1, heard)?;
+            let h = attention(&q, heard_keys, heard_values, heard)?;
             x = (x + p.out.forward(&h)?)?;
             x = layer.feed_forward.forward(&x)?;
         }
-        cache.len = needed;
+        cache.advance(m);
         self.norm.forward(&x)
     }
 

@@ -8,8 +8,8 @@ mod mel;
 mod tokens;
 
 pub use config::WhisperConfig;
-pub use decoder::{CrossCache, Decoder, DecoderCache};
+pub use decoder::Decoder;
 pub use encoder::Encoder;
 pub use load::Whisper;
 pub use mel::{FRAMES_PER_SECOND, Mel, MelFrontEnd, SAMPLE_RATE_HZ, WINDOW_FRAMES};
-pub use tokens::{LANGUAGES, SpecialTokens, Task, language_name};
+pub use tokens::{LANGUAGES, SpecialTokens, Task};

@@ -112,11 +112,6 @@ pub const LANGUAGES: [(&str, &str); 100] = [
     ("yue", "cantonese"),
 ];
 
-/// The English name of a language code.
-pub fn language_name(code: &str) -> Option<&'static str> {
-    LANGUAGES.iter().find(|(c, _)| *c == code).map(|(_, name)| *name)
-}
-
 /// Ids of Whisper's special tokens. All checkpoints share one layout behind the text vocabulary,
 /// so the vocabulary size alone fixes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
