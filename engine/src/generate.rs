@@ -1,6 +1,6 @@
 use crate::error::Result;
 use crate::telemetry::{Stage, StageTimes};
-use undertone_models::causal_lm::{CausalLm, Logits};
+use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::kv_cache::KvCache;
 
 /// When to stop writing.
@@ -77,7 +77,7 @@ impl Generator {
                     break;
                 }
                 self.cached.push(token);
-                logits = self.run(&[token])?;
+                logits = self.run(&[token], Pass::Decode)?;
             }
             Ok(())
         })?;
@@ -93,13 +93,13 @@ impl Generator {
         self.cached.truncate(self.cache.len());
         let new = &prompt[self.cached.len()..];
         out.prefilled_tokens = new.len();
-        let logits = self.run(new)?;
+        let logits = self.run(new, Pass::PrefillLast)?;
         self.cached.extend_from_slice(new);
         Ok(logits)
     }
 
-    fn run(&mut self, tokens: &[u32]) -> Result<Vec<f32>> {
-        let logits = self.lm.forward(tokens, &mut self.cache, Logits::Last)?;
+    fn run(&mut self, tokens: &[u32], pass: Pass) -> Result<Vec<f32>> {
+        let logits = self.lm.forward(tokens, &mut self.cache, pass)?;
         Ok(match logits {
             Some(l) => l.flatten_all()?.to_vec1()?,
             None => Vec::new(),

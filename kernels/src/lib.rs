@@ -23,6 +23,8 @@ pub mod linear;
 mod math;
 /// LayerNorm and RMSNorm over the last dimension.
 pub mod norm;
+/// Dot products for few rows, tiles for many: which of them a caller asks for.
+pub mod regime;
 /// Rotary position embedding, interleaved and half-split.
 pub mod rope;
 /// A weight matrix: dense or quantised rows over mapped or owned bytes.
@@ -30,6 +32,7 @@ pub mod weight;
 
 pub use blocks::BlockType;
 pub use isa::Isa;
+pub use regime::{MAX_FEW_ROWS, Regime};
 pub use weight::Weight;
 
 use candle_core::{CpuStorage, Layout, Result, bail};

@@ -12,18 +12,31 @@ use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::{gather_rows, linear};
 use undertone_kernels::norm::rms_norm;
+use undertone_kernels::regime::{MAX_FEW_ROWS, Regime};
 use undertone_kernels::rope::rope;
 use undertone_kernels::weight::Weight;
 
-/// For which of the new tokens a forward pass returns logits.
+/// What a forward pass is for. Passes of one [`Regime`] give the same keys, values and logits, bit
+/// for bit, however the tokens are divided among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Logits {
-    /// For none: the cache is filled, the head is not touched.
-    None,
-    /// For the last.
-    Last,
-    /// For each (scoring, verification of drafts).
-    All,
+pub enum Pass {
+    /// Fills the cache; no logits.
+    Prefill,
+    /// Fills the cache; logits of the last token.
+    PrefillLast,
+    /// Logits of each of at most [`MAX_FEW_ROWS`] tokens: one decoded, or drafts to verify.
+    Decode,
+    /// Logits of each of any number of tokens, computed as in prefill.
+    Score,
+}
+
+impl Pass {
+    fn regime(self) -> Regime {
+        match self {
+            Pass::Decode => Regime::Few,
+            Pass::Prefill | Pass::PrefillLast | Pass::Score => Regime::Many,
+        }
+    }
 }
 
 struct Layer {
@@ -117,39 +130,52 @@ impl CausalLm {
         KvCache::new(a.num_hidden_layers, 1, a.num_kv_heads, a.head_dim, capacity)
     }
 
-    /// Runs `tokens` behind what `cache` holds; logits `[n, vocab_size]` for those asked for
-    /// (`None` for [`Logits::None`]).
+    /// Runs `tokens` behind what `cache` holds; logits `[n, vocab_size]` of those that `pass` names
+    /// (`None` for [`Pass::Prefill`]).
     ///
     /// # Errors
-    /// [`crate::ModelError::ContextFull`] if they do not fit; a token outside the vocabulary.
-    pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, logits: Logits) -> Result<Option<Tensor>> {
+    /// [`ModelError::ContextFull`] if they do not fit, [`ModelError::PassLength`] if there are none
+    /// or too many for the pass; a token outside the vocabulary.
+    pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, pass: Pass) -> Result<Option<Tensor>> {
+        if tokens.is_empty() || (pass == Pass::Decode && tokens.len() > MAX_FEW_ROWS) {
+            return Err(ModelError::PassLength { tokens: tokens.len(), pass });
+        }
+        let regime = pass.regime();
         let position = cache.check(tokens.len())?;
         let mut x = gather_rows(&self.embed, tokens)?;
         if self.architecture.embedding_scale != 1.0 {
             x = (x * self.architecture.embedding_scale as f64)?;
         }
         for n in 0..self.layers.len() {
-            x = self.attend(n, &x, position, cache)?;
-            x = self.feed_forward(&self.layers[n], &x)?;
+            x = self.attend(n, &x, position, cache, regime)?;
+            x = self.feed_forward(&self.layers[n], &x, regime)?;
         }
         cache.advance(tokens.len());
-        let x = match logits {
-            Logits::None => return Ok(None),
-            Logits::Last => x.narrow(0, tokens.len() - 1, 1)?.contiguous()?,
-            Logits::All => x,
+        let (x, regime) = match pass {
+            Pass::Prefill => return Ok(None),
+            // Always one row, whatever the number of tokens.
+            Pass::PrefillLast => (x.narrow(0, tokens.len() - 1, 1)?.contiguous()?, Regime::Few),
+            Pass::Decode | Pass::Score => (x, regime),
         };
         let x = rms_norm(&x, &self.norm, self.architecture.rms_norm_eps)?;
-        Ok(Some(linear(&x, &self.head, None)?))
+        Ok(Some(linear(&x, &self.head, None, regime)?))
     }
 
-    fn attend(&self, n: usize, x: &Tensor, position: usize, cache: &KvCache) -> Result<Tensor> {
+    fn attend(
+        &self,
+        n: usize,
+        x: &Tensor,
+        position: usize,
+        cache: &KvCache,
+        regime: Regime,
+    ) -> Result<Tensor> {
         let (a, layer) = (&self.architecture, &self.layers[n]);
         let eps = a.rms_norm_eps;
         let h = rms_norm(x, &layer.attn_norm, eps)?;
         let bias = |i: usize| layer.qkv_bias.as_ref().map(|b| &b[i][..]);
-        let mut q = linear(&h, &layer.q, bias(0))?;
-        let mut k = linear(&h, &layer.k, bias(1))?;
-        let v = linear(&h, &layer.v, bias(2))?;
+        let mut q = linear(&h, &layer.q, bias(0), regime)?;
+        let mut k = linear(&h, &layer.k, bias(1), regime)?;
+        let v = linear(&h, &layer.v, bias(2), regime)?;
         if let Some((q_norm, k_norm)) = &layer.qk_norms {
             q = rms_norm(&q, q_norm, eps)?;
             k = rms_norm(&k, k_norm, eps)?;
@@ -161,20 +187,21 @@ impl CausalLm {
         kv_append(keys, &k.unsqueeze(0)?, position)?;
         kv_append(values, &v.unsqueeze(0)?, position)?;
         let kv_len = position + x.dim(0)?;
-        let spec = Attention { kv_len, causal: true, window: reach.window, scale: a.attention_scale };
+        let (window, scale) = (reach.window, a.attention_scale);
+        let spec = Attention { kv_len, causal: true, window, scale, regime };
         let h = attention(&q.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?;
-        let mut h = linear(&h, &layer.out, None)?;
+        let mut h = linear(&h, &layer.out, None, regime)?;
         if let Some(norm) = &layer.post_attn_norm {
             h = rms_norm(&h, norm, eps)?;
         }
         Ok((x + h)?)
     }
 
-    fn feed_forward(&self, layer: &Layer, x: &Tensor) -> Result<Tensor> {
+    fn feed_forward(&self, layer: &Layer, x: &Tensor, regime: Regime) -> Result<Tensor> {
         let eps = self.architecture.rms_norm_eps;
         let h = rms_norm(x, &layer.ffn_norm, eps)?;
-        let (gate, up) = (linear(&h, &layer.gate, None)?, linear(&h, &layer.up, None)?);
-        let mut h = linear(&gated(&gate, &up, self.architecture.gate)?, &layer.down, None)?;
+        let (gate, up) = (linear(&h, &layer.gate, None, regime)?, linear(&h, &layer.up, None, regime)?);
+        let mut h = linear(&gated(&gate, &up, self.architecture.gate)?, &layer.down, None, regime)?;
         if let Some(norm) = &layer.post_ffn_norm {
             h = rms_norm(&h, norm, eps)?;
         }

@@ -1,5 +1,6 @@
+use crate::causal_lm::Pass;
 use std::path::{Path, PathBuf};
-use undertone_kernels::weight::WeightError;
+use undertone_kernels::{MAX_FEW_ROWS, weight::WeightError};
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +74,16 @@ pub enum ModelError {
         needed: usize,
         /// Positions there are.
         capacity: usize,
+    },
+    /// No tokens, or more than a pass takes.
+    #[error(
+        "a {pass:?} pass over {tokens} tokens; decoding takes 1 to {MAX_FEW_ROWS}, the others at least 1"
+    )]
+    PassLength {
+        /// Tokens given.
+        tokens: usize,
+        /// What they were given to.
+        pass: Pass,
     },
     /// A tensor operation refused its operands.
     #[error("tensor operation failed: {0}")]

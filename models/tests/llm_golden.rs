@@ -10,7 +10,7 @@
 mod common;
 
 use serde::Deserialize;
-use undertone_models::causal_lm::{CausalLm, Logits};
+use undertone_models::causal_lm::{CausalLm, Pass};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -76,7 +76,7 @@ fn check(model: &str, golden: &str) {
     // In uneven pieces, so that the cache and the sliding window are crossed in the middle.
     let mut ours = Vec::new();
     for piece in golden.tokens.chunks(173) {
-        let logits = lm.forward(piece, &mut cache, Logits::All).unwrap().unwrap();
+        let logits = lm.forward(piece, &mut cache, Pass::Score).unwrap().unwrap();
         ours.extend(logits.to_vec2::<f32>().unwrap());
     }
     let q = compare(&ours, &golden.tokens, &golden.teacher_forced);
@@ -99,7 +99,10 @@ fn check(model: &str, golden: &str) {
         cache.rewind(0);
         let mut next = reference.prompt_tokens.clone();
         for (i, want) in reference.tokens.iter().enumerate() {
-            let logits = lm.forward(&next, &mut cache, Logits::Last).unwrap().unwrap();
+            let logits = lm
+                .forward(&next, &mut cache, if i == 0 { Pass::PrefillLast } else { Pass::Decode })
+                .unwrap()
+                .unwrap();
             let logits: Vec<f32> = logits.flatten_all().unwrap().to_vec1().unwrap();
             let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0 as u32;
             if best != *want {
@@ -135,15 +138,15 @@ fn rewinding_and_reading_in_pieces_change_nothing() {
         let mut cache = lm.new_cache(64).unwrap();
         let text = "The quick brown fox jumps over the lazy dog, then it sleeps for a while.";
         let tokens = lm.tokenizer().encode(text).unwrap();
-        let whole = lm.forward(&tokens, &mut cache, Logits::All).unwrap().unwrap().to_vec2::<f32>().unwrap();
+        let whole = lm.forward(&tokens, &mut cache, Pass::Score).unwrap().unwrap().to_vec2::<f32>().unwrap();
         cache.rewind(5);
         for (i, token) in tokens.iter().enumerate().skip(5) {
             let one =
-                lm.forward(&[*token], &mut cache, Logits::Last).unwrap().unwrap().to_vec2::<f32>().unwrap();
+                lm.forward(&[*token], &mut cache, Pass::Decode).unwrap().unwrap().to_vec2::<f32>().unwrap();
             let error = one[0].iter().zip(&whole[i]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             assert!(error < 2e-3, "{model} at {i}: {error}");
         }
-        let full = lm.forward(&[0; 65], &mut cache, Logits::None);
+        let full = lm.forward(&[0; 65], &mut cache, Pass::Prefill);
         assert!(full.is_err_and(|e| e.to_string().contains("do not fit a context")), "a cache never grows");
     }
 }

@@ -4,24 +4,24 @@
 
 use std::sync::Arc;
 use undertone_benches::time_ms;
-use undertone_kernels::{BlockType, Isa, Weight, linear::cpu::linear};
+use undertone_kernels::{BlockType, Isa, Regime, Weight, linear::cpu::linear};
 
 const ROWS: usize = 512;
 const COLS: usize = 2048;
 
 fn main() -> anyhow::Result<()> {
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
-    println!("{:8} {:8} {:>8} {:>8} {:>8} {:>8}", "type", "isa", "m=1", "m=4", "m=32", "m=128");
+    println!("{:8} {:8} {:>8} {:>8} {:>8} {:>8}", "type", "isa", "m=1", "m=8", "m=32", "m=128");
     use BlockType::*;
     for ty in [F32, F16, I8, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, IQ4NL] {
         let len = ty.row_bytes(COLS).unwrap_or(0) * ROWS;
         let weight = Weight::new(Arc::new(vec![17u8; len]), 0..len, ty, ROWS, COLS)?;
         for isa in Isa::available() {
             print!("{:8} {:8}", format!("{ty:?}"), format!("{isa:?}"));
-            for m in [1, 4, 32, 128] {
+            for m in [1, 8, 32, 128] {
                 let x = vec![0.5f32; m * COLS];
                 let mut y = vec![0f32; m * ROWS];
-                let [median, ..] = time_ms(7, || linear(isa, &x, &weight, None, &mut y));
+                let [median, ..] = time_ms(7, || linear(isa, Regime::of_rows(m), &x, &weight, None, &mut y));
                 print!(" {:8.3}", median * 1e6 / (ROWS * COLS) as f64);
             }
             println!();

@@ -8,7 +8,8 @@ use candle_core::{Device, Tensor};
 use serde_json::json;
 use std::path::Path;
 use undertone_benches::time_ms;
-use undertone_models::causal_lm::{CausalLm, Logits};
+use undertone_kernels::MAX_FEW_ROWS;
+use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::whisper::{WINDOW_FRAMES, Whisper};
 
 fn main() -> Result<()> {
@@ -59,18 +60,23 @@ fn text(path: &Path, runs: usize) -> Result<serde_json::Value> {
     for n in [32, 128, 512] {
         let ms = time_ms(runs, || {
             cache.rewind(0);
-            drop(lm.forward(&tokens[..n], &mut cache, Logits::Last));
+            drop(lm.forward(&tokens[..n], &mut cache, Pass::PrefillLast));
         });
         report.insert(format!("prefill_{n}"), json!(ms));
     }
     cache.rewind(0);
-    lm.forward(&tokens, &mut cache, Logits::None)?;
+    lm.forward(&tokens, &mut cache, Pass::Prefill)?;
     for position in [800, 400, 100, 1] {
         let ms = time_ms(runs.max(20), || {
             cache.rewind(position);
-            drop(lm.forward(&[1000], &mut cache, Logits::Last));
+            drop(lm.forward(&[1000], &mut cache, Pass::Decode));
         });
         report.insert(format!("token_at_{position}"), json!(ms));
+        let ms = time_ms(runs.max(20), || {
+            cache.rewind(position);
+            drop(lm.forward(&[1000; MAX_FEW_ROWS], &mut cache, Pass::Decode));
+        });
+        report.insert(format!("{MAX_FEW_ROWS}_tokens_at_{position}"), json!(ms));
     }
     Ok(json!({ "model": path.file_name().map(|n| n.to_string_lossy()), "ms": report }))
 }

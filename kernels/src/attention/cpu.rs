@@ -1,11 +1,9 @@
 use super::Attention;
 use crate::gemm::{self, PANEL, Rows};
 use crate::isa::per_isa;
-use crate::{Isa, math};
+use crate::{Isa, Regime, math};
 use rayon::prelude::*;
 
-/// Queries up to which each is a pass of dot products over the cache.
-const FEW_QUERIES: usize = 4;
 /// Queries a task takes when tiled: enough to pay for transposing the keys once.
 const TASK_QUERIES: usize = 252;
 /// Queries whose scores are held at a time (a multiple of the AVX-512 tile's rows).
@@ -43,7 +41,10 @@ impl Dims {
 
 /// See [`super::attention`]; every slice is contiguous.
 pub fn attention(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) {
-    let per_task = if d.m <= FEW_QUERIES { d.m.max(1) } else { TASK_QUERIES };
+    let per_task = match spec.regime {
+        Regime::Few => d.m.max(1),
+        Regime::Many => TASK_QUERIES,
+    };
     let chunks = d.m.div_ceil(per_task);
     let out = Rows { ptr: out.as_mut_ptr(), stride: d.heads * d.head_dim };
     let row_len = d.heads * d.head_dim;
@@ -56,10 +57,9 @@ pub fn attention(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[
         let q = &q[b * d.m * row_len + head * d.head_dim..];
         // The base of this head's columns; rows `from..to` are this task's alone.
         let out = out.offset(b * d.m * row_len + head * d.head_dim);
-        if d.m <= FEW_QUERIES {
-            few_queries(isa, spec, d, q, k, v, out);
-        } else {
-            tiled(isa, spec, d, from, to, q, k, v, out);
+        match spec.regime {
+            Regime::Few => few_queries(isa, spec, d, q, k, v, out),
+            Regime::Many => tiled(isa, spec, d, from, to, q, k, v, out),
         }
     };
     let tasks = d.batch * d.heads * chunks;
@@ -243,7 +243,7 @@ mod tests {
                     let kv_len = m + extra;
                     let kv_batch = if shared { 1 } else { batch };
                     let d = Dims { batch, m, heads, kv_batch, kv_heads, capacity: kv_len + 3, head_dim };
-                    let spec = Attention { kv_len, causal, window, scale: 0.3 };
+                    let spec = Attention { kv_len, causal, window, scale: 0.3, regime: Regime::Few };
                     let q = noise(batch * m * heads * head_dim, 1);
                     let mut k = noise(kv_batch * kv_heads * d.capacity * head_dim, 2);
                     let mut v = noise(k.len(), 3);
@@ -253,13 +253,52 @@ mod tests {
                             .for_each(|c| c[kv_len * head_dim..].fill(f32::NAN));
                     }
                     let want = reference(spec, d, &q, &k, &v);
-                    for isa in Isa::available() {
-                        let mut out = vec![f32::NAN; q.len()];
+                    for (isa, regime) in paths() {
+                        let (mut out, spec) = (vec![f32::NAN; q.len()], Attention { regime, ..spec });
                         attention(isa, spec, d, &q, &k, &v, &mut out);
                         for (a, b) in out.iter().zip(&want) {
                             assert!((*a as f64 - b).abs() < 1e-5, "{isa:?} {d:?} {spec:?}: {a} {b}");
                         }
                     }
+                }
+            }
+        }
+    }
+
+    fn paths() -> impl Iterator<Item = (Isa, Regime)> {
+        Isa::available().flat_map(|isa| [(isa, Regime::Few), (isa, Regime::Many)])
+    }
+
+    #[test]
+    fn a_query_is_the_same_in_any_company() {
+        let (heads, kv_heads, total) = (4, 2, 301);
+        for (head_dim, causal, window) in [
+            (64, true, None),
+            (20, true, Some(33)),
+            (40, true, Some(1)),
+            (33, true, Some(70)),
+            (20, false, None),
+        ] {
+            let width = heads * head_dim;
+            let d = Dims { batch: 1, m: 0, heads, kv_batch: 1, kv_heads, capacity: total + 3, head_dim };
+            let q = noise(total * width, 1);
+            let (k, v) =
+                (noise(kv_heads * d.capacity * head_dim, 2), noise(kv_heads * d.capacity * head_dim, 3));
+            for (isa, regime) in paths() {
+                let in_batches_of = |size: usize| -> Vec<u32> {
+                    let batches = q.chunks(size * width).enumerate().flat_map(|(n, q)| {
+                        let m = q.len() / width;
+                        let kv_len = if causal { n * size + m } else { total };
+                        let spec = Attention { kv_len, causal, window, scale: 0.3, regime };
+                        let mut out = vec![f32::NAN; q.len()];
+                        attention(isa, spec, Dims { m, ..d }, q, &k, &v, &mut out);
+                        out
+                    });
+                    batches.map(f32::to_bits).collect()
+                };
+                let alone = in_batches_of(1);
+                for size in [2, 5, 7, 8, 13, 33, 301] {
+                    assert!(in_batches_of(size) == alone, "{isa:?} {regime:?} {head_dim} {window:?} {size}");
                 }
             }
         }

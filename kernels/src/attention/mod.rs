@@ -3,6 +3,7 @@
 /// The arithmetic on slices.
 pub mod cpu;
 
+use crate::Regime;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 /// Which keys a query may see, and the scale of its scores.
@@ -16,6 +17,8 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Multiplies the scores before the softmax.
     pub scale: f32,
+    /// Dot products a query or tiles of queries.
+    pub regime: Regime,
 }
 
 impl Attention {

@@ -1,10 +1,8 @@
 use crate::gemm::{self, PANEL, Rows};
 use crate::isa::per_isa;
-use crate::{BlockType, Isa, Weight, blocks, math};
+use crate::{BlockType, Isa, MAX_FEW_ROWS, Regime, Weight, blocks, math};
 use rayon::prelude::*;
 
-/// Rows of `x` up to which dot products beat packed tiles.
-const FEW_ROWS: usize = 8;
 /// Weights of one row dequantised at a time when there are few rows: stays in the L1 cache.
 const CHUNK: usize = 256;
 /// Columns of a packed panel multiplied at a time: 32 x 1024 floats stay in a 1 MiB L2 cache.
@@ -12,11 +10,12 @@ const K_BLOCK: usize = 1024;
 /// Multiply-adds under which waking a second thread costs more than it saves.
 const PARALLEL_MACS: usize = 48 * 1024;
 
-/// `y[m, rows] = x[m, cols] weightᵀ + bias` with `m = x.len() / cols`.
+/// `y[m, rows] = x[m, cols] weightᵀ + bias` with `m = x.len() / cols`: dot products against each
+/// dequantised row of the weight, or tiles over panels of 32 of them.
 ///
 /// # Panics
-/// If the lengths disagree.
-pub fn linear(isa: Isa, x: &[f32], weight: &Weight, bias: Option<&[f32]>, y: &mut [f32]) {
+/// If the lengths disagree, or `m` exceeds [`MAX_FEW_ROWS`] in [`Regime::Few`].
+pub fn linear(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, bias: Option<&[f32]>, y: &mut [f32]) {
     let (rows, cols) = (weight.rows(), weight.cols());
     let m = x.len() / cols;
     assert!(x.len() == m * cols && y.len() == m * rows && bias.is_none_or(|b| b.len() == rows));
@@ -25,19 +24,17 @@ pub fn linear(isa: Isa, x: &[f32], weight: &Weight, bias: Option<&[f32]>, y: &mu
     }
     let out = Rows { ptr: y.as_mut_ptr(), stride: rows };
     let parallel = m * rows * cols >= PARALLEL_MACS && rayon::current_num_threads() > 1;
-    let per_task = if m > FEW_ROWS {
-        PANEL
-    } else {
+    let per_task = match regime {
         // A handful of tasks a thread evens out the load without paying for each row.
-        rows.div_ceil(4 * rayon::current_num_threads()).max(8)
+        Regime::Few => rows.div_ceil(4 * rayon::current_num_threads()).max(8),
+        Regime::Many => PANEL,
     };
     let task = |t: usize| {
         let from = t * per_task;
         let to = (from + per_task).min(rows);
-        if m > FEW_ROWS {
-            tile_rows(isa, x, m, weight, bias, from, to, out);
-        } else {
-            dot_rows(isa, x, m, weight, bias, from, to, out);
+        match regime {
+            Regime::Few => dot_rows(isa, x, m, weight, bias, from, to, out),
+            Regime::Many => tile_rows(isa, x, m, weight, bias, from, to, out),
         }
     };
     let tasks = rows.div_ceil(per_task);
@@ -57,7 +54,7 @@ fn dot_rows(
 ) {
     let cols = weight.cols();
     for row in from..to {
-        let mut acc = [0f32; FEW_ROWS];
+        let mut acc = [0f32; MAX_FEW_ROWS];
         row_dots(isa, weight.block_type(), weight.row(row), x, cols, &mut acc[..m]);
         let (scale, bias) = (weight.scale(row), bias.map_or(0.0, |b| b[row]));
         for (i, acc) in acc[..m].iter().enumerate() {
@@ -202,7 +199,7 @@ mod tests {
                     let x = noise(m * cols, 11);
                     for isa in Isa::available() {
                         let mut y = vec![f32::NAN; m * rows];
-                        linear(isa, &x, &weight, Some(&bias), &mut y);
+                        linear(isa, Regime::of_rows(m), &x, &weight, Some(&bias), &mut y);
                         for i in 0..m {
                             for r in 0..rows {
                                 let terms =
@@ -216,6 +213,35 @@ mod tests {
                                 );
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_is_the_same_in_any_company() {
+        for (ty, cols) in
+            [(BlockType::F32, 1083), (BlockType::I8, 77), (BlockType::Q4_1, 96), (BlockType::Q6K, 1280)]
+        {
+            let (rows, m) = (70, 29);
+            let weight = random_weight(ty, rows, cols);
+            let (x, bias) = (noise(m * cols, 11), noise(rows, 5));
+            for isa in Isa::available() {
+                for (regime, sizes) in
+                    [(Regime::Few, &[1, 2, 3, 5, 7, 8][..]), (Regime::Many, &[1, 2, 3, 6, 7, 9, 12, 13, 29])]
+                {
+                    let in_batches_of = |size: usize| -> Vec<u32> {
+                        let batches = x.chunks(size * cols).flat_map(|x| {
+                            let mut y = vec![f32::NAN; x.len() / cols * rows];
+                            linear(isa, regime, x, &weight, Some(&bias), &mut y);
+                            y
+                        });
+                        batches.map(f32::to_bits).collect()
+                    };
+                    let alone = in_batches_of(1);
+                    for size in sizes {
+                        assert!(in_batches_of(*size) == alone, "{ty:?} {isa:?} {regime:?} {size}");
                     }
                 }
             }

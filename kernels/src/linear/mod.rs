@@ -3,12 +3,13 @@
 /// The arithmetic on slices.
 pub mod cpu;
 
-use crate::{Isa, Weight};
+use crate::{Isa, MAX_FEW_ROWS, Regime, Weight};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 struct LinearOp<'a> {
     weight: &'a Weight,
     bias: Option<&'a [f32]>,
+    regime: Regime,
 }
 
 impl CustomOp1 for LinearOp<'_> {
@@ -23,24 +24,25 @@ impl CustomOp1 for LinearOp<'_> {
             bail!("linear: input {dims:?} against weight {:?}", self.weight)
         };
         *last = self.weight.rows();
-        let mut y = vec![0f32; x.len() / self.weight.cols() * self.weight.rows()];
-        cpu::linear(Isa::current(), x, self.weight, self.bias, &mut y);
+        let m = x.len() / self.weight.cols();
+        if self.regime == Regime::Few && m > MAX_FEW_ROWS {
+            bail!("linear: {m} rows are not few")
+        }
+        let mut y = vec![0f32; m * self.weight.rows()];
+        cpu::linear(Isa::current(), self.regime, x, self.weight, self.bias, &mut y);
         Ok((CpuStorage::F32(y), Shape::from_dims(&dims)))
     }
 }
 
 /// `x [.., cols]` times the transpose of `weight [rows, cols]`, plus `bias [rows]`: `[.., rows]`.
 ///
-/// Up to eight rows of `x` are dot products against each dequantised weight row (decoding, where
-/// reading the weights is the cost); more are tiles over panels of 32 dequantised rows.
-///
 /// # Errors
-/// If shapes disagree or `x` is not contiguous f32.
-pub fn linear(x: &Tensor, weight: &Weight, bias: Option<&[f32]>) -> Result<Tensor> {
+/// If shapes disagree, `x` is not contiguous f32 or has too many rows for [`Regime::Few`].
+pub fn linear(x: &Tensor, weight: &Weight, bias: Option<&[f32]>, regime: Regime) -> Result<Tensor> {
     if bias.is_some_and(|b| b.len() != weight.rows()) {
         bail!("linear: bias does not match {weight:?}")
     }
-    x.apply_op1_no_bwd(&LinearOp { weight, bias })
+    x.apply_op1_no_bwd(&LinearOp { weight, bias, regime })
 }
 
 /// Rows `ids` of `weight [rows, cols]` as f32 `[ids.len(), cols]`.

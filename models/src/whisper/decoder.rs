@@ -7,6 +7,7 @@ use candle_core::Tensor;
 use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::{gather_rows, linear};
+use undertone_kernels::regime::Regime;
 use undertone_kernels::weight::Weight;
 
 struct DecoderLayer {
@@ -87,7 +88,8 @@ impl Decoder {
     }
 
     /// Runs `tokens` (`batch` sequences of equal length, one after the other) behind what `cache`
-    /// holds. Hidden states `[batch, tokens.len() / batch, d_model]`, normed.
+    /// holds. Hidden states `[batch, tokens.len() / batch, d_model]`, normed. For up to
+    /// [`undertone_kernels::MAX_FEW_ROWS`] tokens they are those of one at a time, bit for bit.
     ///
     /// # Errors
     /// [`crate::ModelError::ContextFull`] past the model's positions; a token outside the vocabulary.
@@ -104,8 +106,9 @@ impl Decoder {
         let embedded = (gather_rows(&self.embed, tokens)? + gather_rows(&self.positions, &positions)?)?;
         let mut x = embedded.reshape((batch, m, d))?;
         let scale = 1.0 / ((d / self.config.decoder_attention_heads) as f32).sqrt();
-        let own = Attention { kv_len: position + m, causal: true, window: None, scale };
-        let heard = Attention { kv_len: cross.len(), causal: false, window: None, scale };
+        let regime = Regime::of_rows(m);
+        let own = Attention { kv_len: position + m, causal: true, window: None, scale, regime };
+        let heard = Attention { kv_len: cross.len(), causal: false, window: None, scale, regime };
         for (n, layer) in self.layers.iter().enumerate() {
             let (own_keys, own_values) = cache.layer(n);
             let (heard_keys, heard_values) = cross.layer(n);
@@ -130,6 +133,7 @@ impl Decoder {
     /// # Errors
     /// If the last dimension is not `d_model`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        Ok(linear(&hidden.contiguous()?, &self.embed, None)?)
+        let regime = Regime::of_rows(hidden.elem_count() / self.embed.cols());
+        Ok(linear(&hidden.contiguous()?, &self.embed, None, regime)?)
     }
 }

@@ -8,6 +8,7 @@ use undertone_kernels::conv1d::conv1d;
 use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::linear;
 use undertone_kernels::norm::layer_norm;
+use undertone_kernels::regime::Regime;
 use undertone_kernels::weight::Weight;
 
 /// PyTorch's default, which Whisper was trained with.
@@ -49,7 +50,8 @@ impl Linear {
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        Ok(linear(x, &self.weight, self.bias.as_deref())?)
+        let regime = Regime::of_rows(x.elem_count() / self.weight.cols());
+        Ok(linear(x, &self.weight, self.bias.as_deref(), regime)?)
     }
 }
 
@@ -162,7 +164,7 @@ impl Encoder {
         kv_append(keys, &layer.attention.k.forward(x)?.unsqueeze(0)?, 0)?;
         kv_append(values, &layer.attention.v.forward(x)?.unsqueeze(0)?, 0)?;
         let scale = 1.0 / ((d / self.heads) as f32).sqrt();
-        let spec = Attention { kv_len: frames, causal: false, window: None, scale };
+        let spec = Attention { kv_len: frames, causal: false, window: None, scale, regime: Regime::Many };
         let q = layer.attention.q.forward(x)?.unsqueeze(0)?;
         layer.attention.out.forward(&attention(&q, keys, values, spec)?.squeeze(0)?)
     }

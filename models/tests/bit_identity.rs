@@ -1,0 +1,97 @@
+//! However tokens are divided among forward passes of one regime, the bits that come out are the
+//! same: drafts may be verified several at a time, prompts read in pieces of any size.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use candle_core::{Device, Tensor};
+use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::kv_cache::KvCache;
+use undertone_models::whisper::{WINDOW_FRAMES, Whisper};
+
+const MODELS: [&str; 2] = ["smollm2-135m-instruct", "gemma-3-270m"];
+
+fn tokens(lm: &CausalLm, n: usize) -> Vec<u32> {
+    let text = "On Tuesday the committee met again: twelve members, four guests, no agenda. ".repeat(n / 8);
+    let mut tokens = lm.tokenizer().encode(&text).unwrap();
+    assert!(tokens.len() >= n);
+    tokens.truncate(n);
+    tokens
+}
+
+fn bits(lm: &CausalLm, tokens: &[u32], cache: &mut KvCache, pass: Pass) -> Vec<u32> {
+    let logits = lm.forward(tokens, cache, pass).unwrap().unwrap();
+    logits.flatten_all().unwrap().to_vec1::<f32>().unwrap().into_iter().map(f32::to_bits).collect()
+}
+
+#[test]
+fn tokens_decoded_together_equal_one_at_a_time() {
+    for model in MODELS {
+        let lm = CausalLm::open(&common::gguf(model)).unwrap();
+        // Far enough for Gemma's window of 512 to move.
+        for prompt_len in [1, 37, 530] {
+            let tokens = tokens(&lm, prompt_len + 8);
+            let (prompt, rest) = tokens.split_at(prompt_len);
+            let mut cache = lm.new_cache(tokens.len()).unwrap();
+            lm.forward(prompt, &mut cache, Pass::Prefill).unwrap();
+            let alone: Vec<u32> =
+                rest.iter().flat_map(|t| bits(&lm, &[*t], &mut cache, Pass::Decode)).collect();
+            for size in [2, 3, 5, 8] {
+                cache.rewind(prompt_len);
+                let together: Vec<u32> =
+                    rest.chunks(size).flat_map(|t| bits(&lm, t, &mut cache, Pass::Decode)).collect();
+                assert!(together == alone, "{model}: {size} tokens behind {prompt_len}");
+            }
+        }
+        let nine = lm.forward(&[0; 9], &mut lm.new_cache(9).unwrap(), Pass::Decode);
+        assert!(nine.is_err_and(|e| e.to_string().contains("decoding takes 1 to 8")));
+        assert!(lm.forward(&[], &mut lm.new_cache(9).unwrap(), Pass::PrefillLast).is_err());
+    }
+}
+
+#[test]
+fn prompts_read_in_pieces_equal_the_whole() {
+    for model in MODELS {
+        let lm = CausalLm::open(&common::gguf(model)).unwrap();
+        let tokens = tokens(&lm, 100);
+        let mut cache = lm.new_cache(101).unwrap();
+        let mut in_pieces_of = |size: usize| {
+            cache.rewind(0);
+            let pieces: Vec<&[u32]> = tokens.chunks(size).collect();
+            let (end, start) = pieces.split_last().unwrap();
+            start.iter().for_each(|t| drop(lm.forward(t, &mut cache, Pass::Prefill).unwrap()));
+            let last = bits(&lm, end, &mut cache, Pass::PrefillLast);
+            // A decoded token reads every key and value there is.
+            (last, bits(&lm, &[5], &mut cache, Pass::Decode))
+        };
+        let whole = in_pieces_of(100);
+        for size in [1, 7, 8, 9, 33] {
+            assert!(in_pieces_of(size) == whole, "{model}: pieces of {size}");
+        }
+    }
+}
+
+#[test]
+fn whispers_tokens_together_equal_one_at_a_time() {
+    let model = Whisper::open(&common::model_dir("whisper-tiny.en")).unwrap();
+    let mel = model.mel.log_mel(&common::clip("question.wav"));
+    let input = Tensor::from_vec(mel.window(0, 0.0), (WINDOW_FRAMES, 80), &Device::Cpu).unwrap();
+    let audio = model.encoder.forward(&input).unwrap();
+    let mut cross = model.decoder.new_cross_cache().unwrap();
+    model.decoder.attend_to(&audio, &mut cross).unwrap();
+    let mut cache = model.decoder.new_cache(1).unwrap();
+    let tokens: Vec<u32> = (0..24).map(|i| (i * 997 + 50_257) % 50_000).collect();
+    let mut in_pieces_of = |size: usize| -> Vec<u32> {
+        cache.rewind(0);
+        let logits = tokens.chunks(size).flat_map(|tokens| {
+            let hidden = model.decoder.forward(tokens, 1, &mut cache, &cross).unwrap();
+            model.decoder.logits(&hidden).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap()
+        });
+        logits.map(f32::to_bits).collect()
+    };
+    let alone = in_pieces_of(1);
+    for size in [2, 3, 5, 7, 8] {
+        assert!(in_pieces_of(size) == alone, "{size} tokens");
+    }
+}
