@@ -10,6 +10,8 @@ pub mod causal_lm;
 pub mod chat;
 /// Why a model cannot be used: each variant is one sentence and one decision.
 pub mod error;
+/// Bytes a model takes, from the headers of its files.
+pub mod footprint;
 /// Keys and values of fixed capacity.
 pub mod kv_cache;
 /// Text to token ids and back.

@@ -58,7 +58,7 @@ pub fn open(folder: &Path) -> Result<Ct2Whisper> {
     attach_scales(&path, &mut variables)?;
     let heads =
         (integer(&path, &variables, "encoder/num_heads")?, integer(&path, &variables, "decoder/num_heads")?);
-    Ok(Ct2Whisper { weights: Weights::new(&path, rename(&path, &variables)?), heads })
+    Ok(Ct2Whisper { weights: Weights::new(&path, vec![file.clone()], rename(&path, &variables)?), heads })
 }
 
 fn text(r: &mut Reader<'_>) -> Result<String> {

@@ -64,7 +64,7 @@ pub fn open(path: &Path) -> Result<GgmlWhisper> {
             tensors.insert(name, entry);
         }
     }
-    let weights = Weights::new(path, tensors);
+    let weights = Weights::new(path, vec![file.clone()], tensors);
     Ok(GgmlWhisper { weights, heads: (encoder_heads, decoder_heads), vocab_size, tokens })
 }
 

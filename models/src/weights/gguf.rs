@@ -278,5 +278,5 @@ fn locate(path: &Path, file: Arc<MappedFile>, data: usize, infos: Vec<Info>) -> 
         let entry = TensorEntry { bytes: file.clone(), range, ty: info.ty, dims: info.dims, row_scale: None };
         tensors.insert(info.name, entry);
     }
-    Ok(Weights::new(path, tensors))
+    Ok(Weights::new(path, vec![file], tensors))
 }

@@ -8,15 +8,20 @@ pub mod ggml;
 pub mod gguf;
 /// A bounds-checked reader of little-endian fields.
 mod reader;
+/// Whether a mapped file is in memory, and keeping it there.
+mod residency;
 /// Safetensors, one file or an index of shards.
 pub mod safetensors;
+
+pub use residency::ResidencyError;
+pub use undertone_kernels::BlockType;
 
 use crate::error::{ModelError, Result};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use undertone_kernels::{BlockType, Weight, weight::SharedBytes};
+use undertone_kernels::{Weight, weight::SharedBytes};
 
 /// A whole file mapped read-only.
 pub struct MappedFile(memmap2::Mmap);
@@ -59,12 +64,37 @@ pub struct TensorEntry {
 /// The tensors of a model by name.
 pub struct Weights {
     path: PathBuf,
+    files: Vec<Arc<MappedFile>>,
     tensors: HashMap<String, TensorEntry>,
 }
 
 impl Weights {
-    pub(crate) fn new(path: &Path, tensors: HashMap<String, TensorEntry>) -> Weights {
-        Weights { path: path.into(), tensors }
+    pub(crate) fn new(
+        path: &Path,
+        files: Vec<Arc<MappedFile>>,
+        tensors: HashMap<String, TensorEntry>,
+    ) -> Weights {
+        Weights { path: path.into(), files, tensors }
+    }
+
+    /// The mapped files the tensors lie in: what is prefaulted, locked and watched.
+    pub fn files(&self) -> Vec<Arc<MappedFile>> {
+        self.files.clone()
+    }
+
+    /// Bytes of those files from end to end, headers included.
+    pub fn file_bytes(&self) -> usize {
+        self.files.iter().map(|f| (**f).as_ref().len()).sum()
+    }
+
+    /// Every tensor's name, shape (outermost first) and storage type, in no particular order.
+    pub fn tensors(&self) -> impl Iterator<Item = (&str, &[usize], BlockType)> {
+        self.tensors.iter().map(|(name, t)| (name.as_str(), &t.dims[..], t.ty))
+    }
+
+    /// Bytes of the multipliers that integer rows (CTranslate2) are given beside the file.
+    pub(crate) fn row_scale_bytes(&self) -> usize {
+        self.tensors.values().filter_map(|t| t.row_scale.as_ref()).map(|s| 4 * s.len()).sum()
     }
 
     /// The file or folder the tensors come from.

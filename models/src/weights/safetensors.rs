@@ -5,6 +5,7 @@ use crate::error::{ModelError, Result};
 use safetensors::{Dtype, SafeTensors};
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use undertone_kernels::BlockType;
 
 /// Opens the safetensors of a Hugging Face folder. A leading `model.` is dropped from names.
@@ -12,11 +13,11 @@ use undertone_kernels::BlockType;
 /// # Errors
 /// If there is no such file, or one is damaged or of an unsupported type.
 pub fn open(folder: &Path) -> Result<Weights> {
-    let mut tensors = HashMap::new();
+    let (mut mapped, mut tensors) = (Vec::new(), HashMap::new());
     for file in files(folder)? {
-        open_file(&file, &mut tensors)?;
+        mapped.push(open_file(&file, &mut tensors)?);
     }
-    Ok(Weights::new(folder, tensors))
+    Ok(Weights::new(folder, mapped, tensors))
 }
 
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
@@ -39,7 +40,7 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(names.into_iter().map(|n| folder.join(n)).collect())
 }
 
-fn open_file(path: &Path, tensors: &mut HashMap<String, TensorEntry>) -> Result<()> {
+fn open_file(path: &Path, tensors: &mut HashMap<String, TensorEntry>) -> Result<Arc<MappedFile>> {
     let file = MappedFile::open(path)?;
     let bytes = (*file).as_ref();
     let parsed = SafeTensors::deserialize(bytes).map_err(|e| ModelError::corrupt(path, e.to_string()))?;
@@ -57,5 +58,5 @@ fn open_file(path: &Path, tensors: &mut HashMap<String, TensorEntry>) -> Result<
         let name = name.strip_prefix("model.").unwrap_or(&name).to_string();
         tensors.insert(name, TensorEntry { bytes: file.clone(), range, ty, dims, row_scale: None });
     }
-    Ok(())
+    Ok(file)
 }

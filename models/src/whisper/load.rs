@@ -1,8 +1,9 @@
 use super::{Decoder, Encoder, MelFrontEnd, SpecialTokens, WhisperConfig};
 use crate::error::{ModelError, Result};
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Weights, ctranslate2, ggml, safetensors};
-use std::path::Path;
+use crate::weights::{MappedFile, Weights, ctranslate2, ggml, safetensors};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A loaded Whisper model: pure functions of its inputs, all state in the caller's caches.
 pub struct Whisper {
@@ -20,6 +21,74 @@ pub struct Whisper {
     pub tokens: SpecialTokens,
     /// Bytes of the weights in their stored form.
     pub weights_bytes: usize,
+    /// The mapped files they lie in.
+    pub files: Vec<Arc<MappedFile>>,
+}
+
+/// A speech model's files, opened: tensors located, nothing of them read.
+pub(crate) struct SpeechFiles {
+    pub(crate) weights: Weights,
+    pub(crate) config: WhisperConfig,
+    pub(crate) tokenizer: TokenizerFile,
+}
+
+/// Where a speech model's text tokens come from.
+pub(crate) enum TokenizerFile {
+    /// `tokenizer.json` in this folder.
+    Json(PathBuf),
+    /// Bytes of each token, by rank.
+    Ranked(Vec<Vec<u8>>),
+}
+
+impl SpeechFiles {
+    /// Opens whichever of the three formats lies at `path`.
+    pub(crate) fn open(path: &Path) -> Result<SpeechFiles> {
+        let meta = std::fs::metadata(path).map_err(ModelError::io(path))?;
+        if meta.is_file() {
+            if path.file_name().is_some_and(|n| n == "model.bin" || n == "model.safetensors")
+                && let Some(folder) = path.parent()
+                && !ggml::is_ggml(path)
+            {
+                return SpeechFiles::open(if folder.as_os_str().is_empty() {
+                    Path::new(".")
+                } else {
+                    folder
+                });
+            }
+            let file = ggml::open(path)?;
+            let config = WhisperConfig::from_weights(&file.weights, file.heads)?;
+            if config.vocab_size != file.vocab_size {
+                return Err(ModelError::corrupt(path, "its vocabulary sizes disagree"));
+            }
+            let tokenizer = TokenizerFile::Ranked(file.tokens);
+            return Ok(SpeechFiles { weights: file.weights, config, tokenizer });
+        }
+        let (weights, heads) = if path.join("model.bin").is_file() {
+            let model = ctranslate2::open(path)?;
+            (model.weights, model.heads)
+        } else if path.join("model.safetensors").is_file()
+            || path.join("model.safetensors.index.json").is_file()
+        {
+            (safetensors::open(path)?, heads(path)?)
+        } else {
+            let what = "a speech model is a folder with model.bin (CTranslate2) or model.safetensors \
+                        (Hugging Face), or a whisper.cpp ggml-*.bin file"
+                .to_string();
+            return Err(ModelError::NotAModel { path: path.into(), what });
+        };
+        let config = WhisperConfig::from_weights(&weights, heads)?;
+        Ok(SpeechFiles { weights, config, tokenizer: TokenizerFile::Json(path.into()) })
+    }
+}
+
+impl TokenizerFile {
+    fn load(self, weights: &Weights) -> Result<Tokenizer> {
+        match self {
+            TokenizerFile::Json(folder) => tokenizer_json(&folder),
+            TokenizerFile::Ranked(tokens) => Tokenizer::from_ranked_bytes(tokens, Vec::new())
+                .map_err(|e| ModelError::Tokenizer { path: weights.path().into(), what: e.to_string() }),
+        }
+    }
 }
 
 impl Whisper {
@@ -28,39 +97,9 @@ impl Whisper {
     /// # Errors
     /// One clear sentence for whatever is missing, damaged or of another kind.
     pub fn open(path: &Path) -> Result<Whisper> {
-        let meta = std::fs::metadata(path).map_err(ModelError::io(path))?;
-        if meta.is_file() {
-            if path.file_name().is_some_and(|n| n == "model.bin" || n == "model.safetensors")
-                && let Some(folder) = path.parent()
-                && !ggml::is_ggml(path)
-            {
-                return Whisper::open(if folder.as_os_str().is_empty() { Path::new(".") } else { folder });
-            }
-            let file = ggml::open(path)?;
-            let vocab_size = file.vocab_size;
-            let config = WhisperConfig::from_weights(&file.weights, file.heads)?;
-            if config.vocab_size != vocab_size {
-                return Err(ModelError::corrupt(path, "its vocabulary sizes disagree"));
-            }
-            let tokens = file.tokens;
-            let tokenizer = Tokenizer::from_ranked_bytes(tokens, Vec::new())
-                .map_err(|e| ModelError::Tokenizer { path: path.into(), what: e.to_string() })?;
-            return Whisper::assemble(&file.weights, config, tokenizer);
-        }
-        if path.join("model.bin").is_file() {
-            let model = ctranslate2::open(path)?;
-            let config = WhisperConfig::from_weights(&model.weights, model.heads)?;
-            return Whisper::assemble(&model.weights, config, tokenizer_json(path)?);
-        }
-        if path.join("model.safetensors").is_file() || path.join("model.safetensors.index.json").is_file() {
-            let weights = safetensors::open(path)?;
-            let config = WhisperConfig::from_weights(&weights, heads(path)?)?;
-            return Whisper::assemble(&weights, config, tokenizer_json(path)?);
-        }
-        let what = "a speech model is a folder with model.bin (CTranslate2) or model.safetensors \
-                    (Hugging Face), or a whisper.cpp ggml-*.bin file"
-            .to_string();
-        Err(ModelError::NotAModel { path: path.into(), what })
+        let files = SpeechFiles::open(path)?;
+        let tokenizer = files.tokenizer.load(&files.weights)?;
+        Whisper::assemble(&files.weights, files.config, tokenizer)
     }
 
     fn assemble(weights: &Weights, config: WhisperConfig, tokenizer: Tokenizer) -> Result<Whisper> {
@@ -76,6 +115,7 @@ impl Whisper {
             tokenizer,
             tokens,
             weights_bytes: weights.len_bytes(),
+            files: weights.files(),
             config,
         })
     }

@@ -10,6 +10,7 @@ mod tokens;
 pub use config::WhisperConfig;
 pub use decoder::Decoder;
 pub use encoder::Encoder;
+pub(crate) use load::SpeechFiles;
 pub use load::Whisper;
 pub use mel::{FRAMES_PER_SECOND, Mel, MelFrontEnd, SAMPLE_RATE_HZ, WINDOW_FRAMES};
 pub use tokens::{LANGUAGES, SpecialTokens, Task};

@@ -1,0 +1,130 @@
+use super::MappedFile;
+use std::io;
+
+/// Why a mapped file cannot be kept in memory, or asked whether it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ResidencyError {
+    /// More memory would be locked than this process may lock.
+    #[error(
+        "{bytes} bytes cannot be locked in memory: the limit RLIMIT_MEMLOCK is {limit_bytes} bytes; \
+         raise it (`ulimit -l`, or LimitMEMLOCK= of a systemd unit) or do without locking"
+    )]
+    LockLimit {
+        /// Bytes asked for.
+        bytes: usize,
+        /// The limit in force.
+        limit_bytes: u64,
+    },
+    /// The system refused for another reason.
+    #[error("the system cannot {what} a mapped model file: {source}")]
+    System {
+        /// What was asked of it.
+        what: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+impl MappedFile {
+    /// Reads the file into memory and maps every page, so that no later access waits for the disk
+    /// or faults. Returns the pages touched.
+    ///
+    /// # Errors
+    /// If the system refuses the advice; a damaged disk ends the process, as any mapped read would.
+    pub fn prefault(&self) -> Result<usize, ResidencyError> {
+        let system = |source| ResidencyError::System { what: "prefetch", source };
+        #[cfg(unix)]
+        self.0.advise(memmap2::Advice::WillNeed).map_err(system)?;
+        let touch = |page: &[u8]| page.first().map(|byte| std::hint::black_box(*byte));
+        Ok(self.0.chunks(page_bytes()).filter_map(touch).count())
+    }
+
+    /// Keeps the file in memory (`mlock`) until it is unmapped.
+    ///
+    /// # Errors
+    /// [`ResidencyError::LockLimit`] where the limit on locked memory is what forbids it.
+    #[cfg(unix)]
+    pub fn lock(&self) -> Result<(), ResidencyError> {
+        self.0.lock().map_err(|source| match lock_limit_bytes() {
+            Some(limit_bytes) if matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EPERM)) => {
+                ResidencyError::LockLimit { bytes: self.0.len(), limit_bytes }
+            }
+            _ => ResidencyError::System { what: "lock", source },
+        })
+    }
+
+    /// Bytes of the file that are in memory now, in whole pages but never more than the file has.
+    ///
+    /// # Errors
+    /// If the system cannot tell (`mincore`).
+    #[cfg(unix)]
+    pub fn resident_bytes(&self) -> Result<usize, ResidencyError> {
+        let mut pages = vec![0u8; self.0.len().div_ceil(page_bytes())];
+        // SAFETY: the range is this mapping, and `pages` has one byte for each of its pages.
+        // glibc wants `*mut c_char` for the vector on some targets, hence the cast.
+        let failed = unsafe {
+            libc::mincore(self.0.as_ptr() as *mut libc::c_void, self.0.len(), pages.as_mut_ptr().cast())
+        };
+        if failed != 0 {
+            return Err(ResidencyError::System {
+                what: "tell the residency of",
+                source: io::Error::last_os_error(),
+            });
+        }
+        let resident = pages.iter().filter(|p| **p & 1 == 1).count();
+        Ok((resident * page_bytes()).min(self.0.len()))
+    }
+}
+
+#[cfg(unix)]
+fn page_bytes() -> usize {
+    // SAFETY: asks for a constant of the system.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+#[cfg(not(unix))]
+fn page_bytes() -> usize {
+    4096
+}
+
+/// The soft limit on locked memory, where there is one.
+#[cfg(unix)]
+fn lock_limit_bytes() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid `rlimit` to write to.
+    let failed = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+    (failed == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefaulted_file_is_resident_and_a_locked_one_stays_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        let len = 64 * page_bytes() + 17;
+        std::fs::write(&path, vec![7u8; len]).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert_eq!(file.prefault().unwrap(), 65);
+        assert_eq!(file.resident_bytes().unwrap(), len);
+        match file.lock() {
+            Ok(()) => assert_eq!(file.resident_bytes().unwrap(), len),
+            Err(error) => assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}"),
+        }
+    }
+
+    #[test]
+    fn holes_that_nobody_read_are_not_resident() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sparse");
+        let len = 1 << 26;
+        std::fs::File::create(&path).unwrap().set_len(len as u64).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        assert!(file.resident_bytes().unwrap() < len);
+        file.prefault().unwrap();
+        assert_eq!(file.resident_bytes().unwrap(), len);
+    }
+}
