@@ -38,6 +38,9 @@ pub enum EngineError {
         /// What is wrong.
         what: String,
     },
+    /// The models do not fit the memory they are given.
+    #[error(transparent)]
+    OverBudget(#[from] crate::plan::OverBudget),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

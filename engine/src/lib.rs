@@ -12,6 +12,8 @@ pub mod error;
 pub mod generate;
 /// Audio to clean text in one short function.
 pub mod pipeline;
+/// What both models take: granted or refused before a weight is read.
+pub mod plan;
 /// Modes: instruction, examples and policy of a clean-up, as data.
 pub mod prompt;
 /// Where the milliseconds and the memory go.
