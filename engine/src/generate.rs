@@ -1,7 +1,7 @@
 use crate::error::Result;
 use crate::telemetry::{Stage, StageTimes};
 use undertone_models::causal_lm::{CausalLm, Pass};
-use undertone_models::kv_cache::KvCache;
+use undertone_models::kv_cache::{KvCache, KvType};
 
 /// When to stop writing.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +39,8 @@ impl Generator {
     /// # Errors
     /// If it cannot be allocated.
     pub fn new(lm: CausalLm, context_tokens: usize) -> Result<Generator> {
-        let cache = lm.new_cache(context_tokens.min(lm.architecture().max_position_embeddings))?;
+        let cache =
+            lm.new_cache(context_tokens.min(lm.architecture().max_position_embeddings), KvType::F32)?;
         Ok(Generator { lm, cache, cached: Vec::new() })
     }
 

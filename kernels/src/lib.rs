@@ -15,8 +15,10 @@ pub mod conv1d;
 pub mod gemm;
 /// Which vector instructions this machine has, and the macro that compiles one body for each.
 pub mod isa;
-/// Writing new keys and values into a cache of fixed capacity.
+/// Writing, moving and copying keys and values in caches of fixed capacity.
 pub mod kv_append;
+/// How a cache stores keys and values: f32, or bytes and a scale.
+pub mod kv_rows;
 /// `y = x Wᵀ + b` and row gather from a [`weight::Weight`].
 pub mod linear;
 /// Branch-free `exp`, `erf`, f16 conversion: written so that the compiler vectorises them.
@@ -49,6 +51,22 @@ fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]>
 fn contiguous_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [f32]> {
     let (CpuStorage::F32(values), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
         bail!("operand must be contiguous f32")
+    };
+    Ok(&mut values[from..to])
+}
+
+/// The bytes of a contiguous operand.
+fn bytes<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [u8]> {
+    let (CpuStorage::U8(values), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+        bail!("operand must be contiguous u8")
+    };
+    Ok(&values[from..to])
+}
+
+/// As [`bytes`], for operands changed in place.
+fn bytes_mut<'a>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [u8]> {
+    let (CpuStorage::U8(values), Some((from, to))) = (storage, layout.contiguous_offsets()) else {
+        bail!("operand must be contiguous u8")
     };
     Ok(&mut values[from..to])
 }

@@ -89,11 +89,74 @@ pub(crate) fn dot<const FMA: bool>(a: &[f32], b: &[f32]) -> f32 {
     acc[0] + tail
 }
 
-/// `y += s * x`.
+/// `y[j] = scale * (x · rows[j])` for rows of `x.len()`, each sum in the same order.
 #[inline(always)]
-pub(crate) fn axpy<const FMA: bool>(s: f32, x: &[f32], y: &mut [f32]) {
-    for (y, x) in y.iter_mut().zip(x) {
-        *y = fma::<FMA>(s, *x, *y);
+pub(crate) fn dot_each<const FMA: bool>(scale: f32, x: &[f32], rows: &[f32], y: &mut [f32]) {
+    // Four sums at once hide the latency of an addition.
+    const ROWS: usize = 4;
+    let (y, y_rest) = y.as_chunks_mut::<ROWS>();
+    let (rows, rows_rest) = rows.split_at(y.len() * ROWS * x.len());
+    for (y, rows) in y.iter_mut().zip(rows.chunks_exact(ROWS * x.len())) {
+        *y = dots::<FMA, ROWS>(x, rows).map(|dot| scale * dot);
+    }
+    for (y, row) in y_rest.iter_mut().zip(rows_rest.chunks_exact(x.len())) {
+        *y = scale * dots::<FMA, 1>(x, row)[0];
+    }
+}
+
+#[inline(always)]
+fn dots<const FMA: bool, const ROWS: usize>(x: &[f32], rows: &[f32]) -> [f32; ROWS] {
+    const LANES: usize = 16;
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut acc = [[0f32; LANES]; ROWS];
+    for (c, chunk) in chunks.iter().enumerate() {
+        for (r, acc) in acc.iter_mut().enumerate() {
+            let row = &rows[r * x.len() + c * LANES..][..LANES];
+            for l in 0..LANES {
+                acc[l] = fma::<FMA>(chunk[l], row[l], acc[l]);
+            }
+        }
+    }
+    let mut sums = [0f32; ROWS];
+    for (r, (sum, mut acc)) in sums.iter_mut().zip(acc).enumerate() {
+        let row = &rows[r * x.len() + chunks.len() * LANES..];
+        for (x, w) in rest.iter().zip(row) {
+            *sum = fma::<FMA>(*x, *w, *sum);
+        }
+        let mut width = LANES / 2;
+        while width > 0 {
+            for l in 0..width {
+                acc[l] += acc[l + width];
+            }
+            width /= 2;
+        }
+        *sum += acc[0];
+    }
+    sums
+}
+
+/// `y += Σ weights[j] * rows[j]` for rows of `y.len()`, in their order.
+#[inline(always)]
+pub(crate) fn add_weighted<const FMA: bool>(weights: &[f32], rows: &[f32], y: &mut [f32]) {
+    // As much of `y` as stays in registers over all rows.
+    const LANES: usize = 64;
+    let d = y.len();
+    let (blocks, rest) = y.as_chunks_mut::<LANES>();
+    let tail = blocks.len() * LANES;
+    for (b, y) in blocks.iter_mut().enumerate() {
+        let mut acc = *y;
+        for (w, row) in weights.iter().zip(rows.chunks_exact(d)) {
+            let row = &row[b * LANES..][..LANES];
+            for l in 0..LANES {
+                acc[l] = fma::<FMA>(*w, row[l], acc[l]);
+            }
+        }
+        *y = acc;
+    }
+    for (w, row) in weights.iter().zip(rows.chunks_exact(d)) {
+        for (y, v) in rest.iter_mut().zip(&row[tail..]) {
+            *y = fma::<FMA>(*w, *v, *y);
+        }
     }
 }
 

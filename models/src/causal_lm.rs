@@ -2,7 +2,7 @@
 
 use crate::architecture::{self, Architecture};
 use crate::error::{ModelError, Result};
-use crate::kv_cache::KvCache;
+use crate::kv_cache::{KvCache, KvType};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Weights, gguf::Gguf};
 use candle_core::Tensor;
@@ -125,9 +125,9 @@ impl CausalLm {
     ///
     /// # Errors
     /// If it cannot be allocated.
-    pub fn new_cache(&self, capacity: usize) -> Result<KvCache> {
+    pub fn new_cache(&self, capacity: usize, kv_type: KvType) -> Result<KvCache> {
         let a = &self.architecture;
-        KvCache::new(a.num_hidden_layers, 1, a.num_kv_heads, a.head_dim, capacity)
+        KvCache::new(a.num_hidden_layers, 1, a.num_kv_heads, a.head_dim, capacity, kv_type)
     }
 
     /// Runs `tokens` behind what `cache` holds; logits `[n, vocab_size]` of those that `pass` names

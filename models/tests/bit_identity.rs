@@ -7,10 +7,11 @@ mod common;
 
 use candle_core::{Device, Tensor};
 use undertone_models::causal_lm::{CausalLm, Pass};
-use undertone_models::kv_cache::KvCache;
+use undertone_models::kv_cache::{KvCache, KvType, Snapshot};
 use undertone_models::whisper::{WINDOW_FRAMES, Whisper};
 
 const MODELS: [&str; 2] = ["smollm2-135m-instruct", "gemma-3-270m"];
+const TYPES: [KvType; 2] = [KvType::F32, KvType::Q8];
 
 fn tokens(lm: &CausalLm, n: usize) -> Vec<u32> {
     let text = "On Tuesday the committee met again: twelve members, four guests, no agenda. ".repeat(n / 8);
@@ -30,10 +31,12 @@ fn tokens_decoded_together_equal_one_at_a_time() {
     for model in MODELS {
         let lm = CausalLm::open(&common::gguf(model)).unwrap();
         // Far enough for Gemma's window of 512 to move.
-        for prompt_len in [1, 37, 530] {
+        for (prompt_len, kv_type) in
+            [(1, KvType::F32), (37, KvType::Q8), (530, KvType::F32), (530, KvType::Q8)]
+        {
             let tokens = tokens(&lm, prompt_len + 8);
             let (prompt, rest) = tokens.split_at(prompt_len);
-            let mut cache = lm.new_cache(tokens.len()).unwrap();
+            let mut cache = lm.new_cache(tokens.len(), kv_type).unwrap();
             lm.forward(prompt, &mut cache, Pass::Prefill).unwrap();
             let alone: Vec<u32> =
                 rest.iter().flat_map(|t| bits(&lm, &[*t], &mut cache, Pass::Decode)).collect();
@@ -44,9 +47,9 @@ fn tokens_decoded_together_equal_one_at_a_time() {
                 assert!(together == alone, "{model}: {size} tokens behind {prompt_len}");
             }
         }
-        let nine = lm.forward(&[0; 9], &mut lm.new_cache(9).unwrap(), Pass::Decode);
+        let nine = lm.forward(&[0; 9], &mut lm.new_cache(9, KvType::F32).unwrap(), Pass::Decode);
         assert!(nine.is_err_and(|e| e.to_string().contains("decoding takes 1 to 8")));
-        assert!(lm.forward(&[], &mut lm.new_cache(9).unwrap(), Pass::PrefillLast).is_err());
+        assert!(lm.forward(&[], &mut lm.new_cache(9, KvType::F32).unwrap(), Pass::PrefillLast).is_err());
     }
 }
 
@@ -55,19 +58,50 @@ fn prompts_read_in_pieces_equal_the_whole() {
     for model in MODELS {
         let lm = CausalLm::open(&common::gguf(model)).unwrap();
         let tokens = tokens(&lm, 100);
-        let mut cache = lm.new_cache(101).unwrap();
-        let mut in_pieces_of = |size: usize| {
+        for kv_type in TYPES {
+            let mut cache = lm.new_cache(101, kv_type).unwrap();
+            let mut in_pieces_of = |size: usize| {
+                cache.rewind(0);
+                let pieces: Vec<&[u32]> = tokens.chunks(size).collect();
+                let (end, start) = pieces.split_last().unwrap();
+                start.iter().for_each(|t| drop(lm.forward(t, &mut cache, Pass::Prefill).unwrap()));
+                let last = bits(&lm, end, &mut cache, Pass::PrefillLast);
+                // A decoded token reads every key and value there is.
+                (last, bits(&lm, &[5], &mut cache, Pass::Decode))
+            };
+            let whole = in_pieces_of(100);
+            for size in [1, 7, 8, 9, 33] {
+                assert!(in_pieces_of(size) == whole, "{model} {kv_type:?}: pieces of {size}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restored_prefix_continues_as_the_saved_one() {
+    for model in MODELS {
+        let lm = CausalLm::open(&common::gguf(model)).unwrap();
+        let tokens = tokens(&lm, 60);
+        for kv_type in TYPES {
+            let mut cache = lm.new_cache(64, kv_type).unwrap();
+            lm.forward(&tokens[..40], &mut cache, Pass::Prefill).unwrap();
+            let snapshot = cache.save(40).unwrap();
+            assert_eq!((snapshot.len(), snapshot.bytes() * 64), (40, cache.bytes() * 40));
+            let want = bits(&lm, &tokens[40..], &mut cache, Pass::PrefillLast);
+            // Another prompt overwrites the prefix; a longer slot takes a shorter one.
             cache.rewind(0);
-            let pieces: Vec<&[u32]> = tokens.chunks(size).collect();
-            let (end, start) = pieces.split_last().unwrap();
-            start.iter().for_each(|t| drop(lm.forward(t, &mut cache, Pass::Prefill).unwrap()));
-            let last = bits(&lm, end, &mut cache, Pass::PrefillLast);
-            // A decoded token reads every key and value there is.
-            (last, bits(&lm, &[5], &mut cache, Pass::Decode))
-        };
-        let whole = in_pieces_of(100);
-        for size in [1, 7, 8, 9, 33] {
-            assert!(in_pieces_of(size) == whole, "{model}: pieces of {size}");
+            lm.forward(&tokens[20..], &mut cache, Pass::Prefill).unwrap();
+            let mut slot = Snapshot::with_capacity(&cache, 41).unwrap();
+            cache.save_into(&mut slot, 3).unwrap();
+            cache.restore(&snapshot).unwrap();
+            assert_eq!(cache.len(), 40);
+            assert!(bits(&lm, &tokens[40..], &mut cache, Pass::PrefillLast) == want, "{model} {kv_type:?}");
+            cache.save_into(&mut slot, 40).unwrap();
+            let mut other = lm.new_cache(60, kv_type).unwrap();
+            other.restore(&slot).unwrap();
+            assert!(bits(&lm, &tokens[40..], &mut other, Pass::PrefillLast) == want, "{model} {kv_type:?}");
+            assert!(cache.save_into(&mut slot, 42).is_err() && slot.len() == 40, "a slot never grows");
+            assert!(lm.new_cache(39, kv_type).unwrap().restore(&slot).is_err());
         }
     }
 }

@@ -11,6 +11,7 @@ mod common;
 
 use serde::Deserialize;
 use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::kv_cache::KvType;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -72,7 +73,7 @@ fn check(model: &str, golden: &str) {
     let lm = CausalLm::open(&common::gguf(model)).unwrap();
     let golden: Golden = serde_json::from_slice(&std::fs::read(common::golden(golden)).unwrap()).unwrap();
     assert!(golden.tokens.len() >= 512);
-    let mut cache = lm.new_cache(golden.tokens.len() + 64).unwrap();
+    let mut cache = lm.new_cache(golden.tokens.len() + 64, KvType::F32).unwrap();
     // In uneven pieces, so that the cache and the sliding window are crossed in the middle.
     let mut ours = Vec::new();
     for piece in golden.tokens.chunks(173) {
@@ -135,7 +136,7 @@ fn qwen2_architecture() {
 fn rewinding_and_reading_in_pieces_change_nothing() {
     for model in ["smollm2-135m-instruct", "gemma-3-270m"] {
         let lm = CausalLm::open(&common::gguf(model)).unwrap();
-        let mut cache = lm.new_cache(64).unwrap();
+        let mut cache = lm.new_cache(64, KvType::F32).unwrap();
         let text = "The quick brown fox jumps over the lazy dog, then it sleeps for a while.";
         let tokens = lm.tokenizer().encode(text).unwrap();
         let whole = lm.forward(&tokens, &mut cache, Pass::Score).unwrap().unwrap().to_vec2::<f32>().unwrap();

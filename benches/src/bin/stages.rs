@@ -10,6 +10,7 @@ use std::path::Path;
 use undertone_benches::time_ms;
 use undertone_kernels::MAX_FEW_ROWS;
 use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::kv_cache::KvType;
 use undertone_models::whisper::{WINDOW_FRAMES, Whisper};
 
 fn main() -> Result<()> {
@@ -20,7 +21,8 @@ fn main() -> Result<()> {
         json!({ "threads": rayon::current_num_threads(), "runs": runs, "unit": "ms [median, min, max]" });
     report["whisper"] = speech(Path::new(whisper), runs)?;
     if let Some(gguf) = args.get(1) {
-        report["text"] = text(Path::new(gguf), runs)?;
+        report["text"] = text(Path::new(gguf), runs, KvType::F32)?;
+        report["text_q8_cache"] = text(Path::new(gguf), runs, KvType::Q8)?;
     }
     println!("{}", serde_json::to_string_pretty(&report)?);
     Ok(())
@@ -52,9 +54,9 @@ fn speech(path: &Path, runs: usize) -> Result<serde_json::Value> {
         "encoder_30_s": encoder_ms, "cross_keys": cross_ms, "token_at_position": by_position }))
 }
 
-fn text(path: &Path, runs: usize) -> Result<serde_json::Value> {
+fn text(path: &Path, runs: usize, kv_type: KvType) -> Result<serde_json::Value> {
     let lm = CausalLm::open(path)?;
-    let mut cache = lm.new_cache(1024)?;
+    let mut cache = lm.new_cache(1024, kv_type)?;
     let tokens: Vec<u32> = (0..900).map(|i| 300 + i * 7 % 4000).collect();
     let mut report = serde_json::Map::new();
     for n in [32, 128, 512] {

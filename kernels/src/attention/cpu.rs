@@ -1,13 +1,17 @@
 use super::Attention;
 use crate::gemm::{self, PANEL, Rows};
 use crate::isa::per_isa;
+use crate::kv_rows::KvRows;
 use crate::{Isa, Regime, math};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Queries a task takes when tiled: enough to pay for transposing the keys once.
 const TASK_QUERIES: usize = 252;
 /// Queries whose scores are held at a time (a multiple of the AVX-512 tile's rows).
 const SCORE_ROWS: usize = 12;
+/// Cache rows dequantised at a time for few queries: stay in the L1 cache.
+const CACHE_ROWS: usize = 16;
 /// Multiply-adds under which one thread does it all.
 const PARALLEL_MACS: usize = 32 * 1024;
 
@@ -31,16 +35,16 @@ pub struct Dims {
 }
 
 impl Dims {
-    /// Offset of the cache of head `head` of sequence `b`.
-    fn cache_at(&self, b: usize, head: usize) -> usize {
+    /// First cache row of head `head` of sequence `b`.
+    fn cache_row(&self, b: usize, head: usize) -> usize {
         let b = if self.kv_batch == 1 { 0 } else { b };
         let kv_head = head * self.kv_heads / self.heads;
-        (b * self.kv_heads + kv_head) * self.capacity * self.head_dim
+        (b * self.kv_heads + kv_head) * self.capacity
     }
 }
 
 /// See [`super::attention`]; every slice is contiguous.
-pub fn attention(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[f32], out: &mut [f32]) {
+pub fn attention(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: KvRows, v: KvRows, out: &mut [f32]) {
     let per_task = match spec.regime {
         Regime::Few => d.m.max(1),
         Regime::Many => TASK_QUERIES,
@@ -51,9 +55,9 @@ pub fn attention(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[
     let task = |t: usize| {
         let (b, head, chunk) = (t / (d.heads * chunks), t / chunks % d.heads, t % chunks);
         let (from, to) = (chunk * per_task, (chunk * per_task + per_task).min(d.m));
-        let at = d.cache_at(b, head);
-        let len = spec.kv_len * d.head_dim;
-        let (k, v) = (&k[at..at + len], &v[at..at + len]);
+        let row = d.cache_row(b, head);
+        let filled = row..row + spec.kv_len;
+        let (k, v) = (k.slice(filled.clone(), d.head_dim), v.slice(filled, d.head_dim));
         let q = &q[b * d.m * row_len + head * d.head_dim..];
         // The base of this head's columns; rows `from..to` are this task's alone.
         let out = out.offset(b * d.m * row_len + head * d.head_dim);
@@ -67,38 +71,58 @@ pub fn attention(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[
     if work >= PARALLEL_MACS { (0..tasks).into_par_iter().for_each(task) } else { (0..tasks).for_each(task) }
 }
 
-fn few_queries(isa: Isa, spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[f32], out: Rows<*mut f32>) {
-    let mut scores = vec![0f32; spec.kv_len];
-    for i in 0..d.m {
-        let (lo, hi) = spec.visible(i, d.m);
-        let q = &q[i * out.stride..i * out.stride + d.head_dim];
-        // SAFETY: row `i` of this head's columns is written by this task alone.
-        let out = unsafe { std::slice::from_raw_parts_mut(out.ptr.add(i * out.stride), d.head_dim) };
-        let range = lo * d.head_dim..hi * d.head_dim;
-        one_query(isa, spec.scale, q, &k[range.clone()], &v[range], &mut scores[..hi - lo], out);
-    }
-}
-
 per_isa! {
-    fn one_query = one_query_body(scale: f32, q: &[f32], k: &[f32], v: &[f32], scores: &mut [f32], out: &mut [f32])
+    /// All queries of one head, over keys and values that are dequantised once for them all.
+    fn few_queries = few_queries_body(
+        spec: Attention, d: Dims, q: &[f32], k: KvRows<'_>, v: KvRows<'_>, out: Rows<*mut f32>
+    )
 }
 
 #[inline(always)]
-fn one_query_body<const FMA: bool>(
-    scale: f32,
+fn few_queries_body<const FMA: bool>(
+    spec: Attention,
+    d: Dims,
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
-    scores: &mut [f32],
-    out: &mut [f32],
+    k: KvRows<'_>,
+    v: KvRows<'_>,
+    out: Rows<*mut f32>,
 ) {
-    for (score, k) in scores.iter_mut().zip(k.chunks_exact(q.len())) {
-        *score = scale * math::dot::<FMA>(q, k);
+    let Dims { m, head_dim, .. } = d;
+    if m == 0 {
+        return;
     }
-    math::softmax::<FMA>(scores);
-    out.fill(0.0);
-    for (p, v) in scores.iter().zip(v.chunks_exact(q.len())) {
-        math::axpy::<FMA>(*p, v, out);
+    let (first, last) = (spec.visible(0, m).0, spec.visible(m - 1, m).1);
+    let mut scores = vec![0f32; m * (last - first)];
+    let mut buffer = vec![0f32; CACHE_ROWS * head_dim];
+    let chunks = || (first..last).step_by(CACHE_ROWS).map(|from| from..(from + CACHE_ROWS).min(last));
+    // The part of a chunk that query `i` sees: in its scores, and in the chunk's elements.
+    let seen = |i: usize, chunk: &Range<usize>| {
+        let (lo, hi) = spec.visible(i, m);
+        let (lo, hi) = (lo.clamp(chunk.start, chunk.end), hi.clamp(chunk.start, chunk.end));
+        let at = i * (last - first);
+        (at + lo - first..at + hi - first, (lo - chunk.start) * head_dim..(hi - chunk.start) * head_dim)
+    };
+    for chunk in chunks() {
+        let keys = k.slice(chunk.clone(), head_dim).dequantized(head_dim, &mut buffer);
+        for i in 0..m {
+            let (to, from) = seen(i, &chunk);
+            let q = &q[i * out.stride..][..head_dim];
+            math::dot_each::<FMA>(spec.scale, q, &keys[from], &mut scores[to]);
+        }
+    }
+    for i in 0..m {
+        math::softmax::<FMA>(&mut scores[seen(i, &(first..last)).0]);
+        // SAFETY: row `i` of this head's columns is written by this task alone.
+        unsafe { std::slice::from_raw_parts_mut(out.ptr.add(i * out.stride), head_dim) }.fill(0.0);
+    }
+    for chunk in chunks() {
+        let values = v.slice(chunk.clone(), head_dim).dequantized(head_dim, &mut buffer);
+        for i in 0..m {
+            let (weights, rows) = seen(i, &chunk);
+            // SAFETY: as above.
+            let out = unsafe { std::slice::from_raw_parts_mut(out.ptr.add(i * out.stride), head_dim) };
+            math::add_weighted::<FMA>(&scores[weights], &values[rows], out);
+        }
     }
 }
 
@@ -112,15 +136,17 @@ fn tiled(
     from: usize,
     to: usize,
     q: &[f32],
-    k: &[f32],
-    v: &[f32],
+    k: KvRows<'_>,
+    v: KvRows<'_>,
     out: Rows<*mut f32>,
 ) {
     let first = spec.visible(from, d.m).0 / PANEL * PANEL;
     let last = spec.visible(to - 1, d.m).1;
-    let panels = pack_keys(&k[first * d.head_dim..last * d.head_dim], d.head_dim);
+    let k = k.slice(first..last, d.head_dim).to_f32(isa, d.head_dim);
+    let panels = pack_keys(&k, d.head_dim);
     let stride = panels.len() / d.head_dim;
-    let v = pad_columns(&v[first * d.head_dim..last * d.head_dim], d.head_dim);
+    let v = v.slice(first..last, d.head_dim).to_f32(isa, d.head_dim);
+    let v = pad_columns(&v, d.head_dim);
     let v_stride = d.head_dim.next_multiple_of(PANEL);
     let mut scores = vec![0f32; SCORE_ROWS * stride];
     for row in (from..to).step_by(SCORE_ROWS) {
@@ -206,15 +232,17 @@ fn pad_columns(v: &[f32], head_dim: usize) -> std::borrow::Cow<'_, [f32]> {
 mod tests {
     use super::*;
     use crate::gemm::tests::noise;
+    use crate::kv_rows::{quantize_row, quantized_row_bytes};
 
-    fn reference(spec: Attention, d: Dims, q: &[f32], k: &[f32], v: &[f32]) -> Vec<f64> {
+    fn reference(spec: Attention, d: Dims, q: &[f32], k: KvRows, v: KvRows) -> Vec<f64> {
+        let (k, v) = (k.to_f32(Isa::Scalar, d.head_dim), v.to_f32(Isa::Scalar, d.head_dim));
         let mut out = Vec::new();
         for b in 0..d.batch {
             for i in 0..d.m {
                 for h in 0..d.heads {
                     let (lo, hi) = spec.visible(i, d.m);
                     let q = &q[((b * d.m + i) * d.heads + h) * d.head_dim..][..d.head_dim];
-                    let at = d.cache_at(b, h);
+                    let at = d.cache_row(b, h) * d.head_dim;
                     let score = |j: usize| -> f64 {
                         let k = &k[at + j * d.head_dim..][..d.head_dim];
                         q.iter().zip(k).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>() * spec.scale as f64
@@ -252,17 +280,34 @@ mod tests {
                         c.chunks_mut(d.capacity * head_dim)
                             .for_each(|c| c[kv_len * head_dim..].fill(f32::NAN));
                     }
-                    let want = reference(spec, d, &q, &k, &v);
-                    for (isa, regime) in paths() {
-                        let (mut out, spec) = (vec![f32::NAN; q.len()], Attention { regime, ..spec });
-                        attention(isa, spec, d, &q, &k, &v, &mut out);
-                        for (a, b) in out.iter().zip(&want) {
-                            assert!((*a as f64 - b).abs() < 1e-5, "{isa:?} {d:?} {spec:?}: {a} {b}");
+                    let (k8, v8) = (quantized(&k, head_dim), quantized(&v, head_dim));
+                    let caches = [(KvRows::F32(&k), KvRows::F32(&v)), (KvRows::Q8(&k8), KvRows::Q8(&v8))];
+                    for (k, v) in caches {
+                        let want = reference(spec, d, &q, k, v);
+                        for (isa, regime) in paths() {
+                            let (mut out, spec) = (vec![f32::NAN; q.len()], Attention { regime, ..spec });
+                            attention(isa, spec, d, &q, k, v, &mut out);
+                            for (a, b) in out.iter().zip(&want) {
+                                assert!((*a as f64 - b).abs() < 1e-5, "{isa:?} {d:?} {spec:?}: {a} {b}");
+                            }
                         }
                     }
                 }
             }
         }
+    }
+
+    /// NaN, which marks rows that must never be read, becomes a scale of NaN.
+    fn quantized(rows: &[f32], head_dim: usize) -> Vec<u8> {
+        let row_bytes = quantized_row_bytes(head_dim);
+        let mut bytes = vec![0; rows.len() / head_dim * row_bytes];
+        for (x, row) in rows.chunks_exact(head_dim).zip(bytes.chunks_exact_mut(row_bytes)) {
+            quantize_row(Isa::Scalar, x, row);
+            if x[0].is_nan() {
+                row[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            }
+        }
+        bytes
     }
 
     fn paths() -> impl Iterator<Item = (Isa, Regime)> {
@@ -284,14 +329,16 @@ mod tests {
             let q = noise(total * width, 1);
             let (k, v) =
                 (noise(kv_heads * d.capacity * head_dim, 2), noise(kv_heads * d.capacity * head_dim, 3));
-            for (isa, regime) in paths() {
+            let (k8, v8) = (quantized(&k, head_dim), quantized(&v, head_dim));
+            let caches = [(KvRows::F32(&k), KvRows::F32(&v)), (KvRows::Q8(&k8), KvRows::Q8(&v8))];
+            for ((isa, regime), (k, v)) in paths().flat_map(|path| caches.map(|cache| (path, cache))) {
                 let in_batches_of = |size: usize| -> Vec<u32> {
                     let batches = q.chunks(size * width).enumerate().flat_map(|(n, q)| {
                         let m = q.len() / width;
                         let kv_len = if causal { n * size + m } else { total };
                         let spec = Attention { kv_len, causal, window, scale: 0.3, regime };
                         let mut out = vec![f32::NAN; q.len()];
-                        attention(isa, spec, Dims { m, ..d }, q, &k, &v, &mut out);
+                        attention(isa, spec, Dims { m, ..d }, q, k, v, &mut out);
                         out
                     });
                     batches.map(f32::to_bits).collect()

@@ -4,6 +4,7 @@
 pub mod cpu;
 
 use crate::Regime;
+use crate::kv_rows::KvRows;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 /// Which keys a query may see, and the scale of its scores.
@@ -47,10 +48,15 @@ impl CustomOp3 for Attention {
         v_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let [batch, m, width] = *q_layout.dims() else { bail!("attention: q must be [batch, m, heads*d]") };
-        let [kv_batch, kv_heads, capacity, head_dim] = *k_layout.dims() else {
-            bail!("attention: cache must be [batch, kv_heads, capacity, head_dim]")
+        let [kv_batch, kv_heads, capacity, row] = *k_layout.dims() else {
+            bail!("attention: cache must be [batch, kv_heads, capacity, row]")
         };
+        let (k, v) = (KvRows::new(k, k_layout)?, KvRows::new(v, v_layout)?);
+        let head_dim = k.head_dim(row);
         let fits = k_layout.dims() == v_layout.dims()
+            && std::mem::discriminant(&k) == std::mem::discriminant(&v)
+            && head_dim > 0
+            && kv_heads > 0
             && width.is_multiple_of(kv_heads * head_dim)
             && (kv_batch == 1 || kv_batch >= batch)
             && self.kv_len <= capacity
@@ -61,19 +67,18 @@ impl CustomOp3 for Attention {
         }
         let shape = cpu::Dims { batch, m, heads: width / head_dim, kv_batch, kv_heads, capacity, head_dim };
         let mut out = vec![0f32; batch * m * width];
-        let (k, v) = (crate::contiguous(k, k_layout)?, crate::contiguous(v, v_layout)?);
         cpu::attention(crate::Isa::current(), *self, shape, crate::contiguous(q, q_layout)?, k, v, &mut out);
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
     }
 }
 
-/// Attention of `q [batch, m, heads * head_dim]` over `k`, `v`
-/// `[kv_batch, kv_heads, capacity, head_dim]`; `heads` a multiple of `kv_heads` (grouped queries,
+/// Attention of `q [batch, m, heads * head_dim]` over the caches `k`, `v`
+/// `[kv_batch, kv_heads, capacity, row]` (rows as in [`KvRows`]); `heads` a multiple of `kv_heads` (grouped queries,
 /// Ainslie et al. 2023). A cache with `kv_batch == 1` is shared by all sequences (cross-attention
 /// of beams). Result `[batch, m, heads * head_dim]`.
 ///
 /// # Errors
-/// If shapes disagree or an operand is not contiguous f32.
+/// If shapes disagree, `q` is not contiguous f32 or a cache not contiguous.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, spec: Attention) -> Result<Tensor> {
     q.apply_op3_no_bwd(k, v, &spec)
 }

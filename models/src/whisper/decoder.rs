@@ -1,7 +1,7 @@
 use super::WhisperConfig;
 use super::encoder::{FeedForward, LayerNorm, Projections};
 use crate::error::Result;
-use crate::kv_cache::KvCache;
+use crate::kv_cache::{KvCache, KvType};
 use crate::weights::Weights;
 use candle_core::Tensor;
 use undertone_kernels::attention::{Attention, attention};
@@ -51,7 +51,7 @@ impl Decoder {
 
     fn cache(&self, batch: usize, positions: usize) -> Result<KvCache> {
         let heads = self.config.decoder_attention_heads;
-        KvCache::new(self.layers.len(), batch, heads, self.config.d_model / heads, positions)
+        KvCache::new(self.layers.len(), batch, heads, self.config.d_model / heads, positions, KvType::F32)
     }
 
     /// An empty cache for `batch` hypotheses of the model's full length.
