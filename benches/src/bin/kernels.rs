@@ -1,9 +1,12 @@
-//! Nanoseconds a weight of `linear` on one thread, by block type, rows of input and instruction set.
+//! Nanoseconds on one thread: a weight of `linear` by block type, rows of input and instruction set;
+//! a cached element of `attention` (keys and values) by type of the cache.
 //!
 //! `cargo run --release -p undertone-benches --bin kernels`
 
 use std::sync::Arc;
 use undertone_benches::time_ms;
+use undertone_kernels::attention::{Attention, cpu::Dims, cpu::attention};
+use undertone_kernels::kv_rows::{KvRows, quantized_row_bytes};
 use undertone_kernels::{BlockType, Isa, Regime, Weight, linear::cpu::linear};
 
 const ROWS: usize = 512;
@@ -27,5 +30,31 @@ fn main() -> anyhow::Result<()> {
             println!();
         }
     }
+    println!();
+    attend();
     Ok(())
+}
+
+fn attend() {
+    let (heads, kv_len) = (4, 800);
+    for head_dim in [64, 256] {
+        let rows = vec![0.5f32; heads * kv_len * head_dim];
+        let bytes = vec![17u8; heads * kv_len * quantized_row_bytes(head_dim)];
+        for (name, cache) in [("F32", KvRows::F32(&rows)), ("Q8", KvRows::Q8(&bytes))] {
+            for isa in Isa::available() {
+                print!("{:8} {:8}", format!("{name} {head_dim}"), format!("{isa:?}"));
+                for m in [1, 8, 32, 128] {
+                    let regime = Regime::of_rows(m);
+                    let spec = Attention { kv_len, causal: true, window: None, scale: 0.1, regime };
+                    let dims =
+                        Dims { batch: 1, m, heads, kv_batch: 1, kv_heads: heads, capacity: kv_len, head_dim };
+                    let q = vec![0.5f32; m * heads * head_dim];
+                    let mut out = q.clone();
+                    let [median, ..] = time_ms(7, || attention(isa, spec, dims, &q, cache, cache, &mut out));
+                    print!(" {:8.3}", median * 1e6 / (2 * heads * kv_len * head_dim) as f64);
+                }
+                println!();
+            }
+        }
+    }
 }
