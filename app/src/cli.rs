@@ -1,3 +1,5 @@
+use crate::lab::LabArgs;
+use crate::plan::PlanArgs;
 use crate::store::cli::ModelsArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -11,7 +13,7 @@ pub(crate) struct Cli {
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 internal failure; 2 wrong usage; 3 an input file \
-cannot be used; 4 a model is missing or cannot be used; 5 the device is not available; 6 a \
+cannot be used; 4 a model is missing, cannot be used or does not fit the memory; 5 the device is not available; 6 a \
 download failed; 7 the disk is full or not writable; \
 130 interrupted.";
 
@@ -21,6 +23,10 @@ pub(crate) enum Command {
     Transcribe(TranscribeArgs),
     /// List, fetch, import, verify and remove models.
     Models(ModelsArgs),
+    /// Show what the models would take of the memory, before anything is loaded.
+    Plan(PlanArgs),
+    /// Tools to measure and test with.
+    Lab(LabArgs),
 }
 
 #[derive(Args, Debug)]

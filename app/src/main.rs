@@ -2,7 +2,9 @@
 
 mod cli;
 mod exit;
+mod lab;
 mod output;
+mod plan;
 mod store;
 mod transcribe;
 
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         cli::Command::Transcribe(args) => transcribe::run(&args),
         cli::Command::Models(args) => store::cli::run(&args),
+        cli::Command::Plan(args) => plan::run(&args),
+        cli::Command::Lab(args) => lab::run(&args),
     };
     match result {
         Ok(exit) => exit.into(),
