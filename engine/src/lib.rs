@@ -20,6 +20,8 @@ pub mod prompt;
 pub mod telemetry;
 /// Speech to text.
 pub mod transcribe;
+/// Where somebody speaks.
+pub mod vad;
 
 pub use error::EngineError;
 pub use pipeline::{CleanedBy, Dictation, Engine, Request};
