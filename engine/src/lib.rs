@@ -4,6 +4,8 @@
 
 /// Audio files to mono samples at 16 kHz.
 pub mod audio;
+/// What a model thinks and what it says.
+pub mod channels;
 /// Clean-up without a model, and the check that a model's clean-up must pass.
 pub mod clean;
 /// What can go wrong, as a caller sees it.
