@@ -6,7 +6,7 @@ use super::spellings::DISCOURSE;
 use super::words::{Kind, Word};
 
 /// Ways to take back what was just said; longer ones first.
-const MARKERS: &[&[&str]] = &[
+pub(super) const MARKERS: &[&[&str]] = &[
     &["no", "wait", "a", "minute"],
     &["let", "me", "rephrase"],
     &["i", "take", "that", "back"],
@@ -58,6 +58,8 @@ const MARKERS: &[&[&str]] = &[
 ];
 /// Longest phrase that is looked for as a repeat of itself.
 const LONGEST_REPEAT: usize = 12;
+/// How far off, fillers included, a repeat or the word of a fragment is looked for.
+const NEAR_WORDS: usize = 64;
 /// Most content words one repair takes back.
 const REPAIR_WORDS: usize = 8;
 /// Most when nothing after the marker resumes what was before it.
@@ -106,8 +108,9 @@ impl Losses<'_> {
         self.raw.get(i).is_none_or(|w| w.pause_after) || self.is_filler(i + 1)
     }
 
-    /// Judges the lost words `from..to`.
-    fn run(&self, from: usize, to: usize, out: &mut Vec<usize>) {
+    /// Judges the lost words `from..to`, before and behind which words are kept: adds to `out` those
+    /// that nothing excuses.
+    pub(super) fn run(&self, from: usize, to: usize, out: &mut Vec<usize>) {
         let mut left: Vec<usize> = (from..to).filter(|&i| !self.is_filler(i)).collect();
         if let Some((start, end)) = self.marker(from, to) {
             let resumed = self.resumed(from, start, to);
@@ -123,9 +126,7 @@ impl Losses<'_> {
             return;
         }
         left.retain(|&i| !self.is_discourse(i, from, to) && !self.is_fragment(i) && !self.closes_repair(i));
-        if !self.is_repeat(&left, from, to) {
-            out.extend(left);
-        }
+        out.extend(self.unrepeated(&left, from, to));
     }
 
     /// "When was no how long has ...": a question begun, without content yet, and begun anew.
@@ -138,7 +139,9 @@ impl Losses<'_> {
                 && (light || matches!(self.norm(i), "no" | "sorry" | "wait" | "oh" | "like"))
         };
         let noes = (from..to).filter(|&i| self.raw[i].kind == Kind::Negation).count();
-        begins && to - from <= 7 && noes <= 1 && asks(from) && asks(to) && (from..to).all(bare)
+        // "What is" is one question.
+        let broken_off = to - from > 1 || self.pause_after(from);
+        begins && broken_off && to - from <= 7 && noes <= 1 && asks(from) && asks(to) && (from..to).all(bare)
     }
 
     /// The "rather" of "no, in the 1600s rather" once what came before the "no" is gone.
@@ -235,21 +238,27 @@ impl Losses<'_> {
     /// The start of the next word ("th- the", "w w what").
     fn is_fragment(&self, i: usize) -> bool {
         let word = &self.raw[i];
-        let next = (i + 1..self.raw.len()).find(|&k| !self.is_filler(k) && self.raw[k].norm != word.norm);
+        let next = (i + 1..self.raw.len().min(i + NEAR_WORDS))
+            .find(|&k| !self.is_filler(k) && self.raw[k].norm != word.norm);
         let begins = next.is_some_and(|k| self.norm(k).starts_with(word.norm.as_str()));
         word.kind != Kind::Number
             && begins
             && (word.broken || word.norm.chars().count() == 1 && word.norm != "a" && word.norm != "i")
     }
 
-    /// Whether the lost words are said again right after, or were said right before: phrase by
-    /// phrase, as in "we we could, we could try".
-    fn is_repeat(&self, left: &[usize], from: usize, to: usize) -> bool {
-        let same = |a: usize, b: usize| self.norm(a) == self.norm(b);
+    /// The lost words but those that are said again right after, or were said right before: phrase
+    /// by phrase, as in "we we could, we could try".
+    fn unrepeated<'b>(&self, left: &'b [usize], from: usize, to: usize) -> &'b [usize] {
+        // "can't not" says more than "can't".
+        let within = |i: usize| i > 0 && self.raw[i - 1].span == self.raw[i].span;
+        let as_strong = |a: usize, b: usize| self.raw[a].kind != Kind::Negation || within(a) == within(b);
+        let same = |a: usize, b: usize| self.norm(a) == self.norm(b) && as_strong(a, b);
         // With nothing but hesitation between.
         let words = |i: &usize| !self.is_filler(*i);
-        let after: Vec<usize> = (to..self.raw.len()).filter(words).take(LONGEST_REPEAT).collect();
-        let before: Vec<usize> = (0..from).rev().filter(words).take(LONGEST_REPEAT).collect();
+        let after: Vec<usize> =
+            (to..self.raw.len()).take(NEAR_WORDS).filter(words).take(LONGEST_REPEAT).collect();
+        let before: Vec<usize> =
+            (0..from).rev().take(NEAR_WORDS).filter(words).take(LONGEST_REPEAT).collect();
         let mut rest = left;
         while !rest.is_empty() {
             let behind = (1..=after.len().min(rest.len())).find(|&n| {
@@ -263,10 +272,10 @@ impl Losses<'_> {
             rest = match (behind, ahead) {
                 (Some(n), _) => &rest[..rest.len() - n],
                 (None, Some(n)) => &rest[n..],
-                (None, None) => return false,
+                (None, None) => break,
             };
         }
-        true
+        rest
     }
 
     /// "5 5 1 2" is a number: digits alone are never a repeat.

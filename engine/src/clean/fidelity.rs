@@ -16,6 +16,8 @@ pub enum Policy {
     Standard,
     /// New wording of the same content.
     Free,
+    /// A new text: an answer, a translation. Only that it is one.
+    Open,
 }
 
 /// Why a clean-up is not what was said.
@@ -77,6 +79,21 @@ const LONGEST_BYTES: usize = 400_000;
 /// Most words that are judged.
 const MOST_WORDS: usize = 12_000;
 
+/// Whether a text is not too long to be judged.
+pub(super) fn can_judge(text: &str, words: &[Word]) -> bool {
+    text.len() <= LONGEST_BYTES && words.len() <= MOST_WORDS
+}
+
+/// Most harmless words that a clean-up of so many words may add, and may drop.
+pub(super) fn most_light(words: usize) -> usize {
+    2 + words / 20
+}
+
+/// Most words of so many that may be spelled differently.
+pub(super) fn most_respelled(words: usize) -> usize {
+    2 + words / 8
+}
+
 /// Checks that `cleaned` is a faithful clean-up of `raw`, both in `lang`.
 ///
 /// # Errors
@@ -84,6 +101,9 @@ const MOST_WORDS: usize = 12_000;
 pub fn check(raw: &str, cleaned: &str, lang: &str, policy: Policy) -> Result<(), Infidelity> {
     if raw.len().max(cleaned.len()) > LONGEST_BYTES {
         return Err(Infidelity::TooLong);
+    }
+    if policy == Policy::Open {
+        return open(raw, cleaned);
     }
     let lex = lexicon::lexicon(lang);
     let (raw_words, cleaned_words) = (words::words(raw, lang), words::words(cleaned, lang));
@@ -100,7 +120,7 @@ pub fn check(raw: &str, cleaned: &str, lang: &str, policy: Policy) -> Result<(),
     question_kept(raw, cleaned, lex)?;
     match policy {
         Policy::Standard => standard(&raw_words, &cleaned_words, lex),
-        Policy::Free => free(raw, &cleaned_words, lang),
+        Policy::Free | Policy::Open => free(raw, &cleaned_words, lang),
     }
 }
 
@@ -196,12 +216,52 @@ fn echoes(raw: &str, cleaned: &str) -> bool {
         || ANYWHERE.iter().filter(|o| cleaned.contains(**o)).any(|o| !said(o))
 }
 
-fn is_question(text: &str) -> bool {
+/// A text of its own: not empty, no remnant of a prompt, no loop.
+fn open(raw: &str, text: &str) -> Result<(), Infidelity> {
+    let (said, written) = (words::fold(raw), words::fold(text));
+    if !text.contains(char::is_alphanumeric) {
+        return Err(Infidelity::Empty);
+    }
+    if REMNANTS.iter().any(|r| written.contains(r) && !said.contains(r)) {
+        return Err(Infidelity::PromptEcho);
+    }
+    let words: Vec<&str> = written.split_whitespace().collect();
+    match (1..=LOOP_WORDS).any(|n| ends_in_loop(&words, n)) {
+        true => Err(Infidelity::TooLong),
+        false => Ok(()),
+    }
+}
+
+/// What is left of prompts when models do not stop where they should.
+const REMNANTS: &[&str] = &[
+    "<|",
+    "|>",
+    "[inst]",
+    "<start_of_turn>",
+    "<end_of_turn>",
+    "assistant:",
+    "transcript:",
+    "clean text:",
+    "</s>",
+];
+/// Longest stretch that is looked for as a loop.
+const LOOP_WORDS: usize = 12;
+/// Repetitions in a row that are no longer a text.
+const LOOPS: usize = 5;
+
+/// Whether the last `n` words stand there five times in a row.
+fn ends_in_loop(words: &[&str], n: usize) -> bool {
+    let mut chunks = words.rchunks_exact(n);
+    let Some(last) = chunks.next() else { return false };
+    chunks.take_while(|chunk| *chunk == last).count() + 1 >= LOOPS
+}
+
+pub(super) fn is_question(text: &str) -> bool {
     text.contains(['?', '？'])
 }
 
 /// A question mark may be added where nothing was punctuated or a sentence begins like a question.
-fn question_kept(raw: &str, cleaned: &str, lex: &Lexicon) -> Result<(), Infidelity> {
+pub(super) fn question_kept(raw: &str, cleaned: &str, lex: &Lexicon) -> Result<(), Infidelity> {
     let asks = |text: &str| {
         text.split(['.', '!', '?', ',', ';', '。']).any(|s| {
             let first = words::fold(s.split_whitespace().next().unwrap_or(""));
@@ -233,11 +293,11 @@ fn standard(raw: &[Word], cleaned: &[Word], lex: &Lexicon) -> Result<(), Infidel
             _ if is_light(word) => added += 1,
             _ => return Err(Infidelity::NovelWord(word.norm.clone())),
         }
-        if added > 2 + raw.len() / 20 {
+        if added > most_light(raw.len()) {
             return Err(Infidelity::NovelWord(word.norm.clone()));
         }
     }
-    if respelled > 2 + raw.len() / 8 {
+    if respelled > most_respelled(raw.len()) {
         return Err(Infidelity::NovelWord("(too many words respelled)".into()));
     }
     let mut dropped = 0;
@@ -251,7 +311,7 @@ fn standard(raw: &[Word], cleaned: &[Word], lex: &Lexicon) -> Result<(), Infidel
             _ if is_light(word) => dropped += 1,
             _ => return Err(Infidelity::LostContent(word.norm.clone())),
         }
-        if dropped > 2 + raw.len() / 20 {
+        if dropped > most_light(raw.len()) {
             return Err(Infidelity::LostContent(word.norm.clone()));
         }
     }

@@ -10,6 +10,8 @@ mod excuse;
 pub mod fidelity;
 /// Word lists by language.
 mod lexicon;
+/// Which text may be written next, so that it stays an edit of the transcript.
+pub mod licence;
 /// Numbers in words and digits, by value.
 pub mod numbers;
 /// Clean-up by rule.

@@ -1,0 +1,427 @@
+//! The licence to write: an automaton that knows after every byte of a clean-up whether it is still
+//! the beginning of an edit of the transcript. A model held to it can leave out, punctuate and
+//! respell, but it cannot answer.
+//!
+//! It is a Levenshtein automaton (Schulz and Mihov, 2002) over the words of the transcript, each of
+//! which may be written in several ways, with jumps over what [`super::excuse`] lets go. What it
+//! licenses passes [`super::fidelity::check`] under [`super::fidelity::Policy::Standard`] but for
+//! rare coincidences, so that check has the last word.
+
+/// What may be left out.
+mod drops;
+/// The ways to write a word.
+mod forms;
+/// Punctuation between words.
+mod marks;
+/// The transcript made ready.
+mod said;
+/// Spellings of a word.
+mod spelling;
+
+use forms::Touch;
+use marks::{Between, Mark};
+use said::{Form, Jump, Said, fold_char};
+use std::sync::Arc;
+
+/// Most readings of the text so far that are followed at once.
+const MOST_STATES: usize = 128;
+/// Last characters of the text that are remembered: more than any respelled word has.
+const RECENT_CHARS: usize = 48;
+/// As [`State::edits`]: a hyphen was set within the word.
+const HYPHENATED: u8 = u8::MAX;
+
+/// Which text may follow, given a transcript and the text so far. Cheap to clone: the transcript is
+/// shared.
+#[derive(Clone)]
+pub struct Licence {
+    said: Arc<Said>,
+    text: Text,
+    /// The beginning of a character.
+    partial: Vec<u8>,
+}
+
+/// All readings of the text so far.
+#[derive(Clone)]
+struct Text {
+    states: Vec<State>,
+    recent: [char; RECENT_CHARS],
+    bytes: u32,
+    /// It has a question mark.
+    asks: bool,
+}
+
+/// One reading of the text so far.
+#[derive(Clone, Copy)]
+struct State {
+    place: Place,
+    /// Characters written of the form, as far as they matter.
+    typed: u8,
+    /// Changes to its spelling.
+    edits: u8,
+    /// Two of its characters are being swapped.
+    swap: bool,
+    /// Words respelled, and words left out without excuse.
+    respelled: u16,
+    dropped: u16,
+    /// What was left out may be a repair.
+    repaired: bool,
+    /// The boundary behind the last whole word, and the bytes of text up to it.
+    from: u32,
+    cut: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// Within the form, `at` characters of it done.
+    Form { form: u32, at: u32 },
+    /// Before the unit, in marks of the writer's.
+    Between { unit: u32, between: Between },
+    /// Before the unit, in what the transcript has there.
+    Gap { unit: u32, at: u32 },
+}
+
+impl Licence {
+    /// The licence to edit `transcript`, which is in `lang` ("en", "de", ...). Takes time and memory
+    /// linear in the transcript; of one too long to be judged only a copy is licensed.
+    pub fn new(transcript: &str, lang: &str) -> Licence {
+        let said = Said::new(transcript, lang);
+        let place = if said.verbatim {
+            Place::Gap { unit: 0, at: 0 }
+        } else {
+            Place::Between { unit: 0, between: Between::new(Mark::Start) }
+        };
+        let state = State {
+            place,
+            typed: 0,
+            edits: 0,
+            swap: false,
+            respelled: 0,
+            dropped: 0,
+            repaired: false,
+            from: 0,
+            cut: 0,
+        };
+        let text = Text { states: vec![state], recent: [' '; RECENT_CHARS], bytes: 0, asks: false };
+        Licence { said: Arc::new(said), text, partial: Vec::new() }
+    }
+
+    /// Whether the text so far followed by `bytes` is still the beginning of a licensed edit. They
+    /// may end within a UTF-8 character.
+    pub fn allows(&self, bytes: &[u8]) -> bool {
+        self.read(bytes).is_some()
+    }
+
+    /// Appends `bytes`; false, and nothing is changed, when they are not licensed.
+    pub fn advance(&mut self, bytes: &[u8]) -> bool {
+        let Some((text, partial)) = self.read(bytes) else { return false };
+        if let Some(text) = text {
+            self.text = text;
+        }
+        self.partial = partial;
+        true
+    }
+
+    /// Whether the text may end here: all that has not been written may be left out.
+    pub fn may_end(&self) -> bool {
+        self.partial.is_empty() && self.text.states.iter().any(|s| self.ends(s))
+    }
+
+    fn ends(&self, state: &State) -> bool {
+        let said = &self.said;
+        let state = self.text.completed(state, said).unwrap_or(*state);
+        let unit = match state.place {
+            Place::Gap { at, .. } if said.verbatim => return at as usize == said.gap(0).len(),
+            Place::Form { .. } => return false,
+            Place::Between { between, .. } if !between.ends() => return false,
+            Place::Between { unit, .. } | Place::Gap { unit, .. } => unit,
+        };
+        // Without a word it asks nothing.
+        let asked = self.text.asks || !said.must_ask || unit == 0;
+        asked && said.end(unit, state.repaired).is_some_and(|d| state.dropped + d <= said.most_dropped)
+    }
+
+    /// The rest of the transcript after the words written so far, in the reading that left out
+    /// least. It continues the text up to [`Licence::cut`].
+    pub fn rest(&self) -> &str {
+        let (unit, _) = self.reached();
+        let end =
+            (unit as usize).checked_sub(1).and_then(|u| self.said.units.get(u)).map_or(0, |u| u.span.end);
+        self.said.text.get(end..).unwrap_or("")
+    }
+
+    /// Bytes of the text so far up to its last whole word.
+    pub fn cut(&self) -> usize {
+        self.reached().1
+    }
+
+    /// The boundary behind the last whole word, and the bytes of text up to it.
+    fn reached(&self) -> (u32, usize) {
+        let whole = |s: &State| self.text.completed(s, &self.said).unwrap_or(*s);
+        let best = self.text.states.iter().map(whole).min_by_key(|s| (u32::MAX - s.cut, s.dropped, s.from));
+        best.map_or((0, 0), |s| (s.from, s.cut as usize))
+    }
+
+    /// The text followed by `bytes`, if licensed: `None` within for no whole character, and what
+    /// there is of the next.
+    fn read(&self, bytes: &[u8]) -> Option<(Option<Text>, Vec<u8>)> {
+        let joined: Vec<u8>;
+        let bytes = if self.partial.is_empty() {
+            bytes
+        } else {
+            joined = [&self.partial, bytes].concat();
+            &joined
+        };
+        let (whole, partial) = match std::str::from_utf8(bytes) {
+            Ok(whole) => (whole, &bytes[bytes.len()..]),
+            Err(e) if e.error_len().is_some() => return None,
+            Err(e) => {
+                let (whole, partial) = bytes.split_at(e.valid_up_to());
+                (std::str::from_utf8(whole).ok()?, partial)
+            }
+        };
+        let mut text = None;
+        for c in whole.chars() {
+            text = Some(text.as_ref().unwrap_or(&self.text).then(c, &self.said)?);
+        }
+        let so_far = text.as_ref().unwrap_or(&self.text);
+        let begins = |c: &char| c.encode_utf8(&mut [0; 4]).as_bytes().starts_with(partial);
+        let goes_on = |c: &char| begins(c) && so_far.then(*c, &self.said).is_some();
+        (partial.is_empty() || self.said.wide.iter().any(goes_on)).then(|| (text, partial.to_vec()))
+    }
+}
+
+impl Text {
+    /// With one character more, if some reading has it.
+    fn then(&self, c: char, said: &Said) -> Option<Text> {
+        let mut text: Option<Text> = None;
+        for (k, folded) in fold_char(c).enumerate() {
+            let now = text.as_ref().unwrap_or(self);
+            let mut states = Vec::new();
+            let mut step = Step { said, text: now, c: folded, out: &mut states };
+            now.states.iter().for_each(|s| step.state(s));
+            if states.is_empty() {
+                return None;
+            }
+            let mut recent = now.recent;
+            recent.rotate_left(1);
+            recent[RECENT_CHARS - 1] = folded;
+            let bytes = if k == 0 { self.bytes.saturating_add(c.len_utf8() as u32) } else { now.bytes };
+            text = Some(Text { states, recent, bytes, asks: now.asks || is_question_mark(folded) });
+        }
+        text
+    }
+
+    /// The reading at the boundary behind its form, if the form is whole or only lacks letters that a
+    /// respelling may leave out.
+    fn completed(&self, state: &State, said: &Said) -> Option<State> {
+        let Place::Form { form, at } = state.place else { return None };
+        let form = said.form(form)?;
+        let chars = said.written(form);
+        let missing = chars.len() - at as usize;
+        let mut done = *state;
+        if missing > 0 {
+            let edits = state.edits.checked_add(u8::try_from(missing).ok()?)?;
+            if edits > form.edits || !self.may_edit(state, said) {
+                return None;
+            }
+            let written = &self.recent[RECENT_CHARS.checked_sub(state.typed.into())?..];
+            if !said.reserved.respells(chars, written, edits) {
+                return None;
+            }
+            done.edits = edits;
+        }
+        if state.swap {
+            return None;
+        }
+        let between = match form.touch {
+            Touch::No => Between::new(Mark::Word),
+            Touch::Close => Between::bare(),
+            Touch::May => Between::new(Mark::Loose),
+            Touch::Must | Touch::Dot | Touch::After => Between::new(Mark::Glued),
+        };
+        done.respelled += u16::from(!matches!(done.edits, 0 | HYPHENATED));
+        done.place = Place::Between { unit: form.to, between };
+        (done.typed, done.edits, done.from, done.cut) = (0, 0, form.to, self.bytes);
+        Some(done)
+    }
+
+    fn may_edit(&self, state: &State, said: &Said) -> bool {
+        state.edits != HYPHENATED && !state.swap && state.respelled < said.most_respelled
+    }
+}
+
+/// One character read in all states.
+struct Step<'a> {
+    said: &'a Said,
+    text: &'a Text,
+    /// Lower case, white space as ' '.
+    c: char,
+    out: &'a mut Vec<State>,
+}
+
+impl Step<'_> {
+    /// The readings of `state` and the character. What follows the transcript to the letter comes
+    /// first, so that it is never the one left out for lack of room.
+    fn state(&mut self, state: &State) {
+        match state.place {
+            Place::Between { unit, between } => self.between(state, unit, between),
+            Place::Gap { unit, at } => match self.said.gap(unit).get(at as usize) {
+                Some(c) if *c == self.c => {
+                    self.push(State { place: Place::Gap { unit, at: at + 1 }, ..*state })
+                }
+                Some(_) => {}
+                None => self.begin(state, Jump { to: unit, dropped: 0, repairs: false }, |form| {
+                    !matches!(form.touch, Touch::Must | Touch::Dot)
+                }),
+            },
+            Place::Form { form, at } => {
+                let Some(form_of) = self.said.form(form) else { return };
+                let whole = at as usize == form_of.len();
+                if !whole {
+                    self.within(state, form, at);
+                }
+                if let Some(done) = self.text.completed(state, self.said)
+                    && let Place::Between { unit, between } = done.place
+                {
+                    self.between(&done, unit, between);
+                }
+                if whole {
+                    self.within(state, form, at);
+                }
+            }
+        }
+    }
+
+    fn push(&mut self, state: State) {
+        let same = |s: &State| {
+            (s.place, s.typed, s.edits, s.swap) == (state.place, state.typed, state.edits, state.swap)
+                && s.repaired >= state.repaired
+                && s.respelled <= state.respelled
+                && s.dropped <= state.dropped
+        };
+        if self.out.len() < MOST_STATES && !self.out.iter().any(same) {
+            self.out.push(state);
+        }
+    }
+
+    /// Between two words: what the transcript has there, marks, or the next word.
+    fn between(&mut self, state: &State, unit: u32, between: Between) {
+        let said = self.said;
+        let gap = said.gap(unit);
+        if between.is_fresh() && gap.first() == Some(&self.c) {
+            self.push(State { place: Place::Gap { unit, at: 1 }, ..*state });
+        }
+        let question = is_question_mark(self.c);
+        let mut then =
+            between.then(self.c).filter(|_| said.may_mark(unit, self.c) && (!question || said.may_ask));
+        if question && said.must_ask && !self.text.asks {
+            then = then.or(between.asked());
+        }
+        // A pause that keeps two numbers apart comes first.
+        if let Some(between) = then.filter(|b| b.pause || !said.fuses(unit, unit)) {
+            self.push(State { place: Place::Between { unit, between }, ..*state });
+        }
+        if matches!(between.mark, Mark::Closed | Mark::Dash) {
+            return;
+        }
+        let minutes = between.mark == Mark::Colon;
+        if minutes && !(self.c.is_ascii_digit() && self.text.recent[RECENT_CHARS - 2].is_ascii_digit()) {
+            return;
+        }
+        for jump in said.jumps(unit) {
+            if state.dropped + jump.dropped > said.most_dropped {
+                continue;
+            }
+            let next = jump.to == unit;
+            let apart = between.pause || minutes || !said.fuses(unit, jump.to);
+            self.begin(state, *jump, |form| match form.touch {
+                Touch::Close if !next || between.mark != Mark::Space || between.pause => false,
+                _ if !apart => false,
+                _ if minutes => next && form.len() == 2,
+                Touch::Must => next && between.mark == Mark::Word,
+                Touch::Dot => {
+                    next && between.mark == Mark::Word && self.text.recent[RECENT_CHARS - 2].is_alphabetic()
+                }
+                Touch::May if between.mark == Mark::Word => true,
+                _ => between.mark != Mark::Word || next && gap.is_empty(),
+            });
+        }
+    }
+
+    /// The first character of the ways to write a unit.
+    fn begin(&mut self, state: &State, jump: Jump, may: impl Fn(&Form) -> bool) {
+        let (dropped, repaired) = (state.dropped + jump.dropped, state.repaired || jump.repairs);
+        for id in self.said.forms_of(jump.to) {
+            let Some(form) = self.said.form(id) else { continue };
+            if self.said.written(form).first() == Some(&self.c) && may(form) {
+                let place = Place::Form { form: id, at: 1 };
+                self.push(State { place, typed: 1, edits: 0, swap: false, dropped, repaired, ..*state });
+            }
+        }
+    }
+
+    /// Within a word: its next character, or another spelling.
+    fn within(&mut self, state: &State, id: u32, at: u32) {
+        let Some(form) = self.said.form(id) else { return };
+        let (chars, done) = (self.said.written(form), at as usize);
+        let typed = state.typed.saturating_add(1);
+        let go = |at: usize| State { place: Place::Form { form: id, at: at as u32 }, typed, ..*state };
+        let next = chars.get(done).copied();
+        if state.swap {
+            if next == Some(self.c) {
+                self.push(State { swap: false, ..go(done + 2) });
+            }
+            return;
+        }
+        if next == Some(self.c) || matches!((next, self.c), (Some(' '), '-') | (Some('-'), ' ')) {
+            return self.push(go(done + 1));
+        }
+        if form.edits == 0 || !self.text.may_edit(state, self.said) {
+            return;
+        }
+        if self.c == '-' {
+            if state.edits == 0
+                && done < chars.len()
+                && self.said.reserved.parts(&chars[..done], &chars[done..])
+            {
+                self.push(State { edits: HYPHENATED, ..go(done) });
+            }
+            return;
+        }
+        let letter = self.c == '\'' || self.c.is_ascii_lowercase() || spelling::ACCENTED.contains(self.c);
+        if !letter || usize::from(typed) >= RECENT_CHARS {
+            return;
+        }
+        // A letter put in, changed, or up to two left out before one.
+        let skipped = [(done, 1), (done + 1, 1), (done + 2, 1), (done + 3, 2)];
+        for (k, (to, cost)) in skipped.into_iter().enumerate() {
+            let matches = k < 2 || chars.get(to - 1) == Some(&self.c);
+            if to <= chars.len() && matches && self.respells(state, form, &chars[to..], cost) {
+                self.push(State { edits: state.edits + cost, ..go(to) });
+            }
+        }
+        if let (Some(first), Some(second)) = (next, chars.get(done + 1))
+            && *second == self.c
+        {
+            let rest: Vec<char> = [&[first], &chars[done + 2..]].concat();
+            if self.respells(state, form, &rest, 1) {
+                self.push(State { edits: state.edits + 1, swap: true, ..go(done) });
+            }
+        }
+    }
+
+    /// Whether the word as written, the character and `rest` are a spelling of the form, so that an
+    /// edit is never the way to a dead end.
+    fn respells(&self, state: &State, form: &Form, rest: &[char], cost: u8) -> bool {
+        let Some(begin) = RECENT_CHARS.checked_sub(state.typed.into()) else { return false };
+        let edits = state.edits + cost;
+        edits <= form.edits && {
+            let word: Vec<char> = [&self.text.recent[begin..], &[self.c], rest].concat();
+            self.said.reserved.respells(self.said.written(form), &word, edits)
+        }
+    }
+}
+
+fn is_question_mark(c: char) -> bool {
+    matches!(c, '?' | '？')
+}

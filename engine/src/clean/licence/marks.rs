@@ -1,0 +1,106 @@
+//! The marks and white space between two words.
+
+/// Most marks and spaces between two words, where the transcript has not more.
+const LONGEST_RUN: u8 = 8;
+
+/// What stands right before the next character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Nothing: the text begins.
+    Start,
+    /// A word.
+    Word,
+    /// A sign that holds on to the next word ("@").
+    Glued,
+    /// A sign that may ("&").
+    Loose,
+    /// A hyphen or dash right behind a word.
+    Hyphen,
+    /// A mark that closes: a space must follow.
+    Closed,
+    /// A colon right behind a word: a space, or minutes.
+    Colon,
+    /// A dash behind a space: another must follow.
+    Dash,
+    /// White space.
+    Space,
+    /// A mark that opens, or one of a script without spaces.
+    Opened,
+}
+
+/// What was written since the last word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Between {
+    pub(super) mark: Mark,
+    /// Marks and spaces so far.
+    run: u8,
+    /// They part the words on both sides in speech.
+    pub(super) pause: bool,
+}
+
+impl Between {
+    pub(super) fn new(mark: Mark) -> Between {
+        Between { mark, run: 0, pause: false }
+    }
+
+    /// Behind a word that no mark may follow.
+    pub(super) fn bare() -> Between {
+        Between { mark: Mark::Word, run: LONGEST_RUN, pause: false }
+    }
+
+    /// Whether nothing was written since the last word.
+    pub(super) fn is_fresh(self) -> bool {
+        matches!(self.mark, Mark::Start | Mark::Word | Mark::Loose | Mark::Glued)
+    }
+
+    /// With one mark or space (as ' ') more, if it may stand here.
+    pub(super) fn then(self, c: char) -> Option<Between> {
+        use Mark::*;
+        let room = self.run < LONGEST_RUN;
+        let behind_word = matches!(self.mark, Word | Loose);
+        let mark = match (self.mark, c) {
+            (Glued, _) => return None,
+            (Start | Space, ' ') => room.then_some(Space)?,
+            (Opened, ' ') => return None,
+            (_, ' ') => Space,
+            _ if !room => return None,
+            (Word | Loose, ':') => Colon,
+            (Word | Loose | Closed | Colon, _) if CLOSING.contains(c) => Closed,
+            (Word | Loose | Closed | Opened, _) if WIDE.contains(c) => Opened,
+            (Start | Space | Opened | Hyphen, _) if OPENING.contains(c) => Opened,
+            (Word, '-' | '–' | '—') => Hyphen,
+            // A digit would be read with a minus.
+            (Loose | Hyphen, '-' | '–' | '—') => Closed,
+            (Start | Space, '-' | '–' | '—') => Dash,
+            _ => return None,
+        };
+        let parts = matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '、' | '，' | '！' | '？');
+        let dashed = c == ' ' && matches!(self.mark, Hyphen | Dash) && !behind_word;
+        Some(Between { mark, run: self.run.saturating_add(1), pause: self.pause || parts || dashed })
+    }
+
+    /// With a question mark where one is owed.
+    pub(super) fn asked(self) -> Option<Between> {
+        let owed = !matches!(self.mark, Mark::Start | Mark::Glued);
+        owed.then_some(Between { mark: Mark::Closed, run: self.run, pause: true })
+    }
+
+    /// Whether the text may end so.
+    pub(super) fn ends(self) -> bool {
+        !matches!(self.mark, Mark::Glued | Mark::Dash | Mark::Hyphen)
+    }
+}
+
+const CLOSING: &str = ".,;:!?…)]}\"'”’»“";
+const WIDE: &str = "。、，！？：；「」『』（）";
+const OPENING: &str = "([{\"“«„»¿¡「『（";
+
+/// Whether a mark is one of scripts without spaces, which needs none behind it.
+pub(super) fn is_wide(c: char) -> bool {
+    WIDE.contains(c)
+}
+
+/// All marks that are not ASCII.
+pub(super) fn wide_marks() -> impl Iterator<Item = char> {
+    CLOSING.chars().chain(WIDE.chars()).chain(OPENING.chars()).chain("–—’".chars()).filter(|c| !c.is_ascii())
+}
