@@ -1,3 +1,4 @@
+use crate::engine_args::EngineArgs;
 use crate::lab::LabArgs;
 use crate::plan::PlanArgs;
 use crate::store::cli::ModelsArgs;
@@ -34,18 +35,13 @@ pub(crate) struct TranscribeArgs {
     /// Audio files: wav, flac, mp3, ogg, m4a, aiff, ... of any rate and number of channels.
     #[arg(required = true, value_name = "FILE")]
     pub(crate) files: Vec<PathBuf>,
-    /// What to make of the transcript; raw leaves it as it is and loads no language model.
-    #[arg(long, value_enum, default_value_t = ModeName::Standard)]
-    pub(crate) mode: ModeName,
+    /// What to make of the transcript: standard, professional, prompt, ask, translate, a mode of your
+    /// own, or raw, which leaves it as it is and loads no language model.
+    #[arg(long, value_name = "NAME", default_value = "standard")]
+    pub(crate) mode: String,
     /// How to print the result.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
-    /// Speech model: a name from `undertone models list`, or a file or folder.
-    #[arg(long, value_name = "NAME|PATH", default_value = crate::store::DEFAULT_SPEECH)]
-    pub(crate) speech_model: String,
-    /// Language model for clean-up: a name, a GGUF file, or none (rules alone clean).
-    #[arg(long, value_name = "NAME|PATH|none", default_value = crate::store::DEFAULT_TEXT)]
-    pub(crate) text_model: String,
     /// Language spoken: a code such as en, de, fr, or auto.
     #[arg(long, value_name = "CODE", default_value = "auto")]
     pub(crate) language: String,
@@ -65,41 +61,15 @@ pub(crate) struct TranscribeArgs {
     /// what follows a doubtful result. faster-whisper gives that program's text, for comparisons.
     #[arg(long, value_enum, default_value_t = Conventions::Undertone)]
     pub(crate) conventions: Conventions,
-    /// Where to compute: auto, cpu, or cuda[:N].
-    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
-    pub(crate) device: Device,
-    /// Threads to compute with; all cores by default.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub(crate) threads: Option<u16>,
-    /// Positions of the language model's context.
-    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=131_072))]
-    pub(crate) context: u32,
-    /// Never touch the network, even when a model is missing.
+    /// Milliseconds the language model may take a file; what it has not cleaned by then is cleaned by
+    /// rule.
+    #[arg(long, value_name = "MS")]
+    pub(crate) time_limit_ms: Option<u64>,
+    /// Transcribe even where no voice is found.
     #[arg(long)]
-    pub(crate) offline: bool,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ModeName {
-    /// The transcript as it is.
-    Raw,
-    /// Fillers, repeats and false starts removed, punctuation and capitals set; no other change.
-    Standard,
-    /// Reworded politely; facts, names and numbers kept.
-    Professional,
-    /// Reworded as an instruction for an AI assistant.
-    Prompt,
-}
-
-impl ModeName {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            ModeName::Raw => "raw",
-            ModeName::Standard => "standard",
-            ModeName::Professional => "professional",
-            ModeName::Prompt => "prompt",
-        }
-    }
+    pub(crate) no_vad: bool,
+    #[command(flatten)]
+    pub(crate) engine: EngineArgs,
 }
 
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +102,7 @@ pub(crate) enum Device {
 }
 
 impl Device {
-    fn parse(text: &str) -> Result<Device, String> {
+    pub(crate) fn parse(text: &str) -> Result<Device, String> {
         match text {
             "auto" => Ok(Device::Auto),
             "cpu" => Ok(Device::Cpu),

@@ -1,6 +1,7 @@
 //! The `undertone` program. It knows no tensor: files and flags in, text out.
 
 mod cli;
+mod engine_args;
 mod exit;
 mod lab;
 mod output;

@@ -3,8 +3,9 @@
 use serde_json::{Map, Value, json};
 use std::path::Path;
 use undertone_engine::Dictation;
-use undertone_engine::pipeline::LoadTimes;
-use undertone_engine::telemetry::{Stage, StageTimes, peak_memory_bytes};
+use undertone_engine::load::LoadTimes;
+use undertone_engine::telemetry::memory::peak_resident_bytes;
+use undertone_engine::telemetry::{Stage, StageTimes};
 
 /// What JSON says of one file besides its dictation.
 pub(crate) struct Context<'a> {
@@ -45,12 +46,25 @@ pub(crate) fn json(d: &Dictation, c: &Context<'_>) -> Value {
         "segments": t.segments,
         "tokens": {
             "speech": t.token_count(),
-            "llm_prefilled": d.llm_tokens.0,
-            "llm_generated": d.llm_tokens.1,
+            "speech_drafted": d.record.speech_drafts.0,
+            "speech_accepted": d.record.speech_drafts.1,
+            "llm_prefilled": d.record.text.prefilled_tokens,
+            "llm_generated": d.record.text.generated_tokens,
+            "llm_passes": d.record.text.passes,
+            "llm_drafted": d.record.text.drafted_tokens,
+            "llm_accepted": d.record.text.accepted_tokens,
+            "llm_per_s": d.record.text_tokens_per_s().map(ms),
         },
-        "timings_ms": timings(&d.times),
-        "load_ms": { "speech": ms(c.load.speech_ms), "text": ms(c.load.text_ms) },
-        "peak_memory_bytes": peak_memory_bytes(),
+        "timings_ms": timings(&d.record.times),
+        "queue_ms": ms(d.record.queue_ms),
+        "load_ms": {
+            "speech": ms(c.load.speech_ms),
+            "text": ms(c.load.text_ms),
+            "prefault": ms(c.load.prefault_ms),
+            "warm_up": ms(c.load.warm_up_ms),
+        },
+        "memory_bytes": d.record.memory,
+        "peak_memory_bytes": peak_resident_bytes(),
         "speech_model": c.speech_model,
         "text_model": c.text_model,
         "device": c.device,
@@ -60,11 +74,12 @@ pub(crate) fn json(d: &Dictation, c: &Context<'_>) -> Value {
 
 /// A line of stage times for people.
 pub(crate) fn summary(d: &Dictation, c: &Context<'_>) -> String {
-    let stages = Stage::ALL.iter().filter(|s| d.times.ms(**s) >= 0.05);
-    let stages: Vec<String> = stages.map(|s| format!("{} {:.0}", s.name(), d.times.ms(*s))).collect();
-    let total = d.times.total_ms();
+    let stages = Stage::ALL.iter().filter(|s| d.record.times.ms(**s) >= 0.05);
+    let stages: Vec<String> = stages.map(|s| format!("{} {:.0}", s.name(), d.record.times.ms(*s))).collect();
+    let total = d.record.times.total_ms();
     let load = c.load.speech_ms + c.load.text_ms;
-    let memory = peak_memory_bytes().map_or(String::new(), |b| format!(", peak memory {} MB", b / 1_000_000));
+    let memory =
+        peak_resident_bytes().map_or(String::new(), |b| format!(", peak memory {} MB", b / 1_000_000));
     format!(
         "[{}: {:.1} s of audio in {total:.0} ms ({}); models loaded in {load:.0} ms{memory}; cleaned by {}]",
         c.file.display(),

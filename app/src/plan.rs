@@ -11,7 +11,8 @@ use undertone_engine::plan::{self, Plan, PlanRequest, RemedyKind, Verdict, mebib
 use undertone_engine::prompt::Mode;
 use undertone_engine::transcribe::SpeechOptions;
 use undertone_models::ModelError;
-use undertone_models::footprint::{KvType, SpeechFootprint, TextFootprint};
+use undertone_models::footprint::{SpeechFootprint, TextFootprint};
+use undertone_models::kv_cache::KvType;
 
 /// Arguments of `undertone plan`.
 #[derive(Debug, clap::Args)]

@@ -1,9 +1,9 @@
 //! `undertone transcribe`: several files through one load of the models.
 
-use crate::cli::{Conventions, Device, Format, ModeName, TranscribeArgs};
+use crate::cli::{Conventions, Format, TranscribeArgs};
+use crate::engine_args;
 use crate::exit::{Exit, Failure};
 use crate::output;
-use crate::store::{Kind, Store, StoreConfig};
 use anyhow::{Context as _, Result};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{IsTerminal, Write};
@@ -11,38 +11,24 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use undertone_engine::audio::{self, Pcm};
 use undertone_engine::telemetry::{Stage, StageTimes};
-use undertone_engine::transcribe::{Progress, SpeechOptions};
-use undertone_engine::{Engine, EngineError, Request};
+use undertone_engine::transcribe::SpeechOptions;
+use undertone_engine::{Engine, Progress, Request, Ticket};
 use undertone_models::whisper::{LANGUAGES, SAMPLE_RATE_HZ, Task};
 
 /// Runs the command; 0 if every file gave a result, else the exit code of the first that did not.
 pub(crate) fn run(args: &TranscribeArgs) -> Result<Exit> {
     let request = request(args)?;
-    let device = device(args.device)?;
     // Before any model is loaded or fetched; with several files each is told in its turn.
     if let [file] = &args.files[..] {
         audio::check_file(file).map_err(|e| Failure::new(Exit::Input, e.to_string()))?;
     }
-    let mut threads = rayon::ThreadPoolBuilder::new();
-    if let Some(n) = args.threads {
-        threads = threads.num_threads(n.into());
-    }
-    threads.build_global().map_err(|e| Failure::new(Exit::Internal, format!("cannot start threads: {e}")))?;
-
-    let mut config = StoreConfig::from_env()?;
-    config.offline |= args.offline;
-    let store = Store::open(&config)?;
-    let speech = store.ensure(&args.speech_model, Kind::Speech)?;
-    let text = match (args.mode, args.text_model.as_str()) {
-        (ModeName::Raw, _) | (_, "none") => None,
-        (_, name) => Some(store.ensure(name, Kind::Text)?),
-    };
-    let hypotheses =
+    let mut chosen = args.engine.choose(&[&args.mode])?;
+    chosen.config.max_hypotheses =
         usize::from(args.beam).max(request.speech.best_of).max(request.speech.fallback_beam_size);
-    let text_path = text.as_ref().map(|m| m.path.as_path());
+    // Files are no dictation: the first may take its time, so that few do not wait for a warm-up.
+    chosen.config.warm_up = false;
     let spinner = spinner("loading models");
-    let mut engine = Engine::load(&speech.path, text_path, hypotheses, args.context as usize)
-        .map_err(|e| Failure::new(Exit::Model, e.to_string()))?;
+    let engine = engine_args::start(chosen.config.clone())?;
     drop(spinner);
     let mut outcome = Exit::Ok;
     for file in &args.files {
@@ -50,13 +36,13 @@ pub(crate) fn run(args: &TranscribeArgs) -> Result<Exit> {
             file,
             audio_s: 0.0,
             warning: None,
-            mode: args.mode.name(),
-            speech_model: &speech.name,
-            text_model: text.as_ref().map(|m| m.name.as_str()),
-            device,
+            mode: &args.mode,
+            speech_model: &chosen.speech_model,
+            text_model: chosen.text_model.as_deref(),
+            device: chosen.device,
             load: engine.load_times(),
         };
-        if let Err(error) = one(&mut engine, &request, args, context) {
+        if let Err(error) = one(&engine, &request, args, context) {
             // The other files still get their text.
             eprintln!("undertone: {error:#}");
             if outcome == Exit::Ok {
@@ -91,22 +77,16 @@ fn request(args: &TranscribeArgs) -> Result<Request> {
             Conventions::FasterWhisper => SpeechOptions::faster_whisper(),
         }
     };
-    Ok(Request { speech, mode: args.mode.name().into() })
-}
-
-fn device(device: Device) -> Result<&'static str> {
-    match device {
-        Device::Auto | Device::Cpu => Ok("cpu"),
-        Device::Cuda(n) => {
-            let message =
-                format!("device cuda:{n} is not available: this build computes on the CPU; use --device cpu");
-            Err(Failure::new(Exit::Device, message).into())
-        }
-    }
+    Ok(Request {
+        speech,
+        time_limit: args.time_limit_ms.map(Duration::from_millis),
+        require_voice: !args.no_vad,
+        ..Request::in_mode(&args.mode)
+    })
 }
 
 fn one(
-    engine: &mut Engine,
+    engine: &Engine,
     request: &Request,
     args: &TranscribeArgs,
     context: output::Context<'_>,
@@ -120,17 +100,16 @@ fn one(
     let audio_s = pcm.samples.len() as f64 / f64::from(SAMPLE_RATE_HZ);
     let context = output::Context { audio_s, warning: warning.as_deref(), ..context };
     let mut bar = Bar::new(context.file);
-    let result = engine.dictate(&pcm, request, times, &mut |progress| {
-        bar.update(progress);
-        true
-    });
-    drop(bar);
-    let dictation = result.map_err(|e| match e {
-        EngineError::UnknownLanguage(_) | EngineError::EnglishOnly => {
-            Failure::new(Exit::Usage, e.to_string())
+    let ticket = engine.submit(pcm.samples, request.clone(), Some(Box::new(move |p| bar.update(p))));
+    let dictation = ticket.and_then(Ticket::wait).map_err(|failed| {
+        let failure = engine_args::failure(&failed.error);
+        match failure.exit {
+            Exit::Usage => failure,
+            exit => Failure::new(exit, format!("{}: {failed}", context.file.display())),
         }
-        e => Failure::new(Exit::Internal, format!("{}: {e}", context.file.display())),
     })?;
+    let mut dictation = dictation;
+    dictation.record.times.extend(&times);
     let text = match args.format {
         Format::Text => format!("{}\n", dictation.text),
         Format::Json => format!("{}\n", output::json(&dictation, &context)),
@@ -206,6 +185,7 @@ impl Bar {
         let (done, of, what) = match progress {
             Progress::Transcribed { done_s, of_s } => (done_s as u64, of_s as u64, "s of audio heard"),
             Progress::Cleaned { done, of } => (done as u64, of as u64, "stretches of text cleaned"),
+            Progress::Entered(_) => return,
         };
         let due = self.start.elapsed() >= Duration::from_secs(2) && std::io::stderr().is_terminal();
         if self.bar.is_none() && due && done < of {

@@ -38,9 +38,30 @@ pub enum EngineError {
         /// What is wrong.
         what: String,
     },
-    /// The models do not fit the memory they are given.
+    /// The plan does not fit.
     #[error(transparent)]
     OverBudget(#[from] crate::plan::OverBudget),
+    /// More requests wait than the queue holds.
+    #[error("the engine is busy: its queue of requests is full; try again when one has ended")]
+    Busy,
+    /// The engine's thread cannot be started or has ended.
+    #[error("the engine's thread is gone: {0}")]
+    Thread(String),
+    /// Inference panicked. The engine goes on; please report it.
+    #[error("internal fault: {0}")]
+    Panicked(String),
+    /// Another stream was opened before this one was finished.
+    #[error("another recording was begun before this one was finished")]
+    Overtaken,
+    /// A recording goes beyond what a stream takes.
+    #[error("the recording is longer than {most_s} s; end it and begin another")]
+    TooLong {
+        /// Longest, in seconds.
+        most_s: u64,
+    },
+    /// Weights cannot be brought or kept in memory.
+    #[error(transparent)]
+    Residency(#[from] undertone_models::weights::ResidencyError),
     /// The caller asked to stop.
     #[error("cancelled")]
     Cancelled,

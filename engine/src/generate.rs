@@ -1,36 +1,82 @@
-use crate::error::Result;
-use crate::telemetry::{Stage, StageTimes};
-use undertone_models::causal_lm::{CausalLm, Pass};
-use undertone_models::kv_cache::{KvCache, KvType};
+//! Greedy generation with what only a program that owns the model can do: prompts whose beginning
+//! is already computed, tokens verified several at a time, and edits bounded while they are written.
 
-/// When to stop writing.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits<'a> {
+use crate::channels::Splitter;
+use crate::clean::licence::Licence;
+use crate::control::Control;
+use crate::draft::TextDraft;
+use crate::error::Result;
+use crate::telemetry::Stage;
+use undertone_kernels::MAX_FEW_ROWS;
+use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::kv_cache::{KvCache, KvType, Snapshot};
+use undertone_models::tokenizer::Tokenizer;
+
+/// Prompt tokens of one forward pass: bounds its scratch memory and the wait for a cancellation.
+pub const PREFILL_CHUNK_TOKENS: usize = 256;
+
+/// What a model is to write.
+pub struct Task<'a> {
+    /// The prompt.
+    pub prompt: &'a [u32],
     /// Tokens written at most.
     pub max_tokens: usize,
-    /// Text at whose first appearance writing ends (it is not part of the result).
-    pub stop: Option<&'a str>,
+    /// Whether the answer ends with its line, for models that know no end of turn.
+    pub one_line: bool,
+    /// Text that the answer mostly repeats, from which tokens are proposed.
+    pub draft: Option<&'a str>,
+    /// What the answer may be an edit of.
+    pub licence: Option<Licence>,
+}
+
+/// Why writing ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// The model came to an end.
+    Complete,
+    /// At the limit of tokens, or of the context.
+    #[default]
+    Limit,
+    /// At the request's time limit.
+    Late,
 }
 
 /// What a model wrote.
 #[derive(Clone, Debug, Default)]
 pub struct Generated {
-    /// The text, special tokens left out.
+    /// The text: speech only, no thought, no special tokens.
     pub text: String,
-    /// Tokens written.
-    pub tokens: usize,
-    /// Prompt tokens computed; those shared with the last prompt are not computed again.
+    /// Tokens written, the end of the answer not counted.
+    pub tokens: Vec<u32>,
+    /// Prompt tokens computed; those in a prefix slot or shared with the last prompt are not
+    /// computed again.
     pub prefilled_tokens: usize,
-    /// Whether the model ended by itself rather than at the limit.
-    pub complete: bool,
+    /// Tokens a draft proposed, and those of them that were taken.
+    pub drafted: usize,
+    /// See `drafted`.
+    pub accepted: usize,
+    /// Forward passes of the writing.
+    pub passes: usize,
+    /// Why it ended.
+    pub end: End,
+    /// With a licence: the text up to its last whole word, and the rest of the transcript behind it.
+    pub cut: Option<(String, String)>,
 }
 
-/// A language model with its one cache, allocated at load.
+/// Keys and values of the beginning of a prompt.
+struct PrefixSlot {
+    tokens: Vec<u32>,
+    snapshot: Snapshot,
+}
+
+/// A language model with its one cache and its prefix slots, allocated at load.
 pub struct Generator {
     lm: CausalLm,
     cache: KvCache,
-    /// The tokens whose keys and values the cache holds.
+    /// The tokens of a prompt whose keys and values the cache holds.
     cached: Vec<u32>,
+    slots: Vec<PrefixSlot>,
+    speculate: bool,
 }
 
 impl Generator {
@@ -38,10 +84,14 @@ impl Generator {
     ///
     /// # Errors
     /// If it cannot be allocated.
-    pub fn new(lm: CausalLm, context_tokens: usize) -> Result<Generator> {
-        let cache =
-            lm.new_cache(context_tokens.min(lm.architecture().max_position_embeddings), KvType::F32)?;
-        Ok(Generator { lm, cache, cached: Vec::new() })
+    pub fn new(lm: CausalLm, context_tokens: usize, kv: KvType) -> Result<Generator> {
+        let cache = lm.new_cache(context_tokens.min(lm.architecture().max_position_embeddings), kv)?;
+        Ok(Generator { lm, cache, cached: Vec::new(), slots: Vec::new(), speculate: true })
+    }
+
+    /// Turns drafts on or off (they are on): the text is the same, only later.
+    pub fn set_speculation(&mut self, on: bool) {
+        self.speculate = on;
     }
 
     /// The model.
@@ -49,63 +99,290 @@ impl Generator {
         &self.lm
     }
 
-    /// Writes greedily behind `prompt`.
+    /// Positions of the context.
+    pub fn context_tokens(&self) -> usize {
+        self.cache.capacity()
+    }
+
+    /// Computes `prefix` and keeps it in a slot of its own: a prompt that begins so starts there.
     ///
     /// # Errors
-    /// If the prompt does not fit the context, or a tensor operation fails.
-    pub fn generate(
-        &mut self,
-        prompt: &[u32],
-        limits: Limits<'_>,
-        times: &mut StageTimes,
-    ) -> Result<Generated> {
-        let mut out = Generated::default();
-        let mut logits = times.measure(Stage::Prefill, || self.prefill(prompt, &mut out))?;
-        let room = self.cache.capacity().saturating_sub(prompt.len());
-        let mut bytes: Vec<u8> = Vec::new();
-        times.measure(Stage::Generate, || -> Result<()> {
-            for _ in 0..limits.max_tokens.min(room) {
-                let token = argmax(&logits);
-                if self.lm.tokenizer().end_of_generation().contains(&token) {
-                    out.complete = true;
-                    break;
-                }
-                out.tokens += 1;
-                bytes.extend_from_slice(self.lm.tokenizer().token_bytes(token));
-                if let Some(at) = limits.stop.and_then(|s| find(&bytes, s.as_bytes())) {
-                    bytes.truncate(at);
-                    out.complete = true;
-                    break;
-                }
-                self.cached.push(token);
-                logits = self.run(&[token], Pass::Decode)?;
-            }
-            Ok(())
+    /// If it does not fit the context.
+    pub fn add_slot(&mut self, prefix: &[u32], control: &mut Control) -> Result<()> {
+        self.prefill(prefix, control)?;
+        let snapshot = self.cache.save(prefix.len())?;
+        self.slots.push(PrefixSlot { tokens: prefix.to_vec(), snapshot });
+        Ok(())
+    }
+
+    /// Forgets what the cache holds (slots stay).
+    pub fn reset(&mut self) {
+        self.cache.rewind(0);
+        self.cached.clear();
+    }
+
+    /// Forgets slots and cache.
+    pub fn clear_slots(&mut self) {
+        self.slots.clear();
+        self.reset();
+    }
+
+    /// Bytes of the cache and of the slots.
+    pub fn cache_bytes(&self) -> (usize, usize) {
+        (self.cache.bytes(), self.slots.iter().map(|s| s.snapshot.bytes()).sum())
+    }
+
+    /// Computes `prompt` ahead of a [`Generator::generate`] whose prompt begins alike. Returns the
+    /// tokens computed.
+    ///
+    /// # Errors
+    /// If it does not fit the context; cancellation.
+    pub fn prefill(&mut self, prompt: &[u32], control: &mut Control) -> Result<usize> {
+        let computed = self.rewind_to(prompt, prompt.len())?;
+        control.stage(Stage::Prefill, |control| self.extend(prompt, prompt.len(), control))?;
+        Ok(prompt.len() - computed)
+    }
+
+    /// Writes greedily behind the task's prompt.
+    ///
+    /// # Errors
+    /// If the prompt does not fit the context, a tensor operation fails, or on cancellation.
+    pub fn generate(&mut self, task: Task<'_>, control: &mut Control) -> Result<Generated> {
+        let last = task.prompt.len().saturating_sub(1);
+        let computed = self.rewind_to(task.prompt, last)?;
+        let logits = control.stage(Stage::Prefill, |control| {
+            self.extend(task.prompt, last, control)?;
+            // The prompt's last token: its logits choose the first token of the answer.
+            let logits = self.lm.forward(&task.prompt[last..], &mut self.cache, Pass::PrefillLast)?;
+            self.cached.extend(&task.prompt[last..]);
+            to_rows(logits)
         })?;
-        out.text = String::from_utf8_lossy(&bytes).into_owned();
-        Ok(out)
+        let prefilled_tokens = task.prompt.len() - computed;
+        let room = self.cache.capacity().saturating_sub(task.prompt.len());
+        let max_tokens = task.max_tokens.min(room);
+        let ending = self.ending(task.one_line);
+        let draft = task.draft.filter(|_| self.speculate);
+        let draft = draft.map(|text| TextDraft::new(text, ending, MAX_FEW_ROWS - 1));
+        let mut answer = Answer::new(self.lm.tokenizer(), task.one_line, task.licence, max_tokens);
+        let written = control.stage(Stage::Generate, |control| {
+            write(&self.lm, &mut self.cache, &mut answer, draft, logits, control)
+        });
+        // Written tokens are computed another way than prompts: the next prompt starts behind this one.
+        self.cache.rewind(self.cached.len());
+        let (passes, (drafted, accepted)) = written?;
+        Ok(Generated { prefilled_tokens, drafted, accepted, passes, ..answer.finish() })
     }
 
-    /// Rewinds to what `prompt` shares with the cache, computes the rest; logits of the last token.
-    fn prefill(&mut self, prompt: &[u32], out: &mut Generated) -> Result<Vec<f32>> {
-        let shared = prompt.iter().zip(&self.cached).take_while(|(a, b)| a == b).count();
-        let shared = shared.min(prompt.len().saturating_sub(1));
-        self.cache.rewind(shared);
-        self.cached.truncate(self.cache.len());
-        let new = &prompt[self.cached.len()..];
-        out.prefilled_tokens = new.len();
-        let logits = self.run(new, Pass::PrefillLast)?;
-        self.cached.extend_from_slice(new);
-        Ok(logits)
+    /// Tokens that end an answer, as a draft proposes them.
+    fn ending(&self, one_line: bool) -> Vec<u32> {
+        let tokenizer = self.lm.tokenizer();
+        match one_line {
+            // Worked examples are set apart by an empty line.
+            true => tokenizer.encode("\n\n").unwrap_or_default(),
+            false => tokenizer.eos().into_iter().collect(),
+        }
     }
 
-    fn run(&mut self, tokens: &[u32], pass: Pass) -> Result<Vec<f32>> {
-        let logits = self.lm.forward(tokens, &mut self.cache, pass)?;
-        Ok(match logits {
-            Some(l) => l.flatten_all()?.to_vec1()?,
-            None => Vec::new(),
-        })
+    /// Keeps of the cache, or takes from a slot, what `prompt` begins with, at most `most` tokens.
+    fn rewind_to(&mut self, prompt: &[u32], most: usize) -> Result<usize> {
+        let shared =
+            |tokens: &[u32]| prompt.iter().zip(tokens).take(most).take_while(|(a, b)| a == b).count();
+        let held = shared(&self.cached);
+        let best = self.slots.iter().map(|slot| (shared(&slot.tokens), slot)).max_by_key(|(n, _)| *n);
+        let held = match best {
+            Some((n, slot)) if n > held => {
+                self.cache.restore(&slot.snapshot)?;
+                n
+            }
+            _ => held,
+        };
+        self.cache.rewind(held);
+        self.cached.clear();
+        self.cached.extend(&prompt[..held]);
+        Ok(held)
     }
+
+    /// Computes `prompt[..to]` behind what the cache holds of it.
+    fn extend(&mut self, prompt: &[u32], to: usize, control: &Control) -> Result<()> {
+        while self.cached.len() < to {
+            control.check()?;
+            let from = self.cached.len();
+            let chunk = &prompt[from..to.min(from + PREFILL_CHUNK_TOKENS)];
+            self.lm.forward(chunk, &mut self.cache, Pass::Prefill)?;
+            self.cached.extend(chunk);
+        }
+        Ok(())
+    }
+}
+
+/// Writes `answer` token by token. Each pass computes the token last chosen and behind it those the
+/// draft proposes; logits of a proposal that was not chosen are thrown away with all behind it.
+/// Returns passes, tokens drafted and tokens accepted.
+fn write(
+    lm: &CausalLm,
+    cache: &mut KvCache,
+    answer: &mut Answer<'_>,
+    mut draft: Option<TextDraft<'_>>,
+    mut logits: Vec<Vec<f32>>,
+    control: &Control,
+) -> Result<(usize, (usize, usize))> {
+    let mut passes = 0;
+    let mut proposed: Vec<u32> = Vec::new();
+    loop {
+        let mut accepted = 0;
+        let from = cache.len() - proposed.len();
+        for (i, logits) in logits.iter_mut().enumerate() {
+            if !answer.choose(logits) {
+                break;
+            }
+            if proposed.get(i) != answer.tokens.last() {
+                break;
+            }
+            accepted += 1;
+        }
+        cache.rewind(from + accepted);
+        if let Some(draft) = &mut draft {
+            draft.judge(proposed.len(), accepted);
+        }
+        answer.end = if control.is_late() { answer.end.or(Some(End::Late)) } else { answer.end };
+        if answer.end.is_some() {
+            return Ok((passes, draft.map_or((0, 0), |d| d.counts())));
+        }
+        control.check()?;
+        let Some(&last) = answer.tokens.last() else { return Ok((passes, (0, 0))) };
+        proposed = draft.as_mut().map_or(Vec::new(), |d| d.propose(lm.tokenizer(), &answer.written()));
+        proposed.truncate(cache.capacity().saturating_sub(cache.len() + 1));
+        let tokens: Vec<u32> = std::iter::once(last).chain(proposed.iter().copied()).collect();
+        logits = to_rows(lm.forward(&tokens, cache, Pass::Decode)?)?;
+        passes += 1;
+    }
+}
+
+/// An answer as it grows.
+struct Answer<'a> {
+    tokenizer: &'a Tokenizer,
+    one_line: bool,
+    licence: Option<Licence>,
+    max_tokens: usize,
+    tokens: Vec<u32>,
+    bytes: Vec<u8>,
+    splitter: Splitter,
+    end: Option<End>,
+}
+
+/// Tokens tried one by one before all are sorted.
+const FIRST_TRIES: usize = 4;
+
+impl<'a> Answer<'a> {
+    fn new(
+        tokenizer: &'a Tokenizer,
+        one_line: bool,
+        licence: Option<Licence>,
+        max_tokens: usize,
+    ) -> Answer<'a> {
+        let (tokens, bytes, splitter) = Default::default();
+        Answer { tokenizer, one_line, licence, max_tokens, tokens, bytes, splitter, end: None }
+    }
+
+    /// Takes the likeliest token that is licensed; `false` once the answer has come to its end.
+    fn choose(&mut self, logits: &mut [f32]) -> bool {
+        if self.tokens.len() >= self.max_tokens {
+            self.end = Some(End::Limit);
+            return false;
+        }
+        for _ in 0..FIRST_TRIES {
+            let token = argmax(logits);
+            if self.is_licensed(token) {
+                return self.take(token);
+            }
+            logits[token as usize] = f32::NEG_INFINITY;
+        }
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        order.sort_unstable_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
+        match order.into_iter().find(|token| self.is_licensed(*token)) {
+            Some(token) => self.take(token),
+            None => {
+                self.end = Some(End::Limit);
+                false
+            }
+        }
+    }
+
+    /// The bytes `token` adds and whether it ends the answer.
+    fn effect(&self, token: u32) -> (&'a [u8], bool) {
+        if self.tokenizer.end_of_generation().contains(&token) {
+            return (b"", true);
+        }
+        let bytes = self.tokenizer.token_bytes(token);
+        match bytes.iter().position(|b| *b == b'\n').filter(|_| self.one_line) {
+            Some(at) => (&bytes[..at], true),
+            None => (bytes, false),
+        }
+    }
+
+    fn is_licensed(&self, token: u32) -> bool {
+        let Some(licence) = &self.licence else { return true };
+        let (bytes, ends) = self.effect(token);
+        let bytes = if self.bytes.is_empty() { bytes.trim_ascii_start() } else { bytes };
+        match (ends, bytes.is_empty()) {
+            (true, true) => licence.may_end(),
+            (true, false) => {
+                let mut then = licence.clone();
+                then.advance(bytes) && then.may_end()
+            }
+            // A token without bytes of its own says nothing; only white space may open an answer.
+            (false, true) => self.tokens.is_empty() && !self.tokenizer.token_bytes(token).is_empty(),
+            (false, false) => licence.allows(bytes),
+        }
+    }
+
+    fn take(&mut self, token: u32) -> bool {
+        let (bytes, ends) = self.effect(token);
+        // Markers of thought are special tokens in some families: the splitter must see them.
+        match self.tokenizer.is_special(token).then(|| self.tokenizer.special_text(token)).flatten() {
+            Some(marker) => self.splitter.push(marker.as_bytes()),
+            None => self.splitter.push(bytes),
+        };
+        let spoken = if self.bytes.is_empty() { bytes.trim_ascii_start() } else { bytes };
+        if let Some(licence) = &mut self.licence
+            && !spoken.is_empty()
+        {
+            licence.advance(spoken);
+        }
+        self.bytes.extend_from_slice(spoken);
+        if ends {
+            self.end = Some(End::Complete);
+            return false;
+        }
+        self.tokens.push(token);
+        true
+    }
+
+    /// All bytes so far as text; a character still in the making is left out.
+    fn written(&self) -> std::borrow::Cow<'_, str> {
+        match std::str::from_utf8(&self.bytes) {
+            Err(e) if e.error_len().is_none() => String::from_utf8_lossy(&self.bytes[..e.valid_up_to()]),
+            _ => String::from_utf8_lossy(&self.bytes),
+        }
+    }
+
+    fn finish(mut self) -> Generated {
+        // An edit of the transcript is speech, whatever it looks like.
+        let text = match self.licence {
+            Some(_) => String::from_utf8_lossy(&self.bytes).into_owned(),
+            None => self.splitter.finish(),
+        };
+        let cut = self.licence.as_ref().map(|licence| {
+            let written = &self.bytes[..licence.cut().min(self.bytes.len())];
+            (String::from_utf8_lossy(written).into_owned(), licence.rest().to_string())
+        });
+        let end = self.end.unwrap_or_default();
+        Generated { text, tokens: self.tokens, end, cut, ..Generated::default() }
+    }
+}
+
+fn to_rows(logits: Option<candle_core::Tensor>) -> Result<Vec<Vec<f32>>> {
+    Ok(logits.map(|l| l.to_vec2()).transpose()?.unwrap_or_default())
 }
 
 /// The first of the highest.
@@ -117,8 +394,4 @@ fn argmax(logits: &[f32]) -> u32 {
         }
     }
     best as u32
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len().max(1)).position(|w| w == needle)
 }

@@ -6,7 +6,9 @@
 mod common;
 
 use serde::Deserialize;
-use undertone_engine::telemetry::StageTimes;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use undertone_engine::control::{CancelToken, Control, Progress};
 use undertone_engine::transcribe::{SpeechOptions, Transcriber, Transcript};
 use undertone_models::whisper::Whisper;
 
@@ -38,7 +40,7 @@ fn transcriber() -> Transcriber {
 }
 
 fn transcribe(t: &mut Transcriber, samples: &[f32], options: &SpeechOptions) -> Transcript {
-    t.transcribe(samples, options, &mut StageTimes::default(), &mut |_| true).unwrap()
+    t.transcribe(samples, options, &mut Control::default()).unwrap()
 }
 
 fn golden() -> Vec<Run> {
@@ -126,13 +128,17 @@ fn a_prompt_biases_spelling_and_cancelling_stops() {
     };
     let text = transcribe(&mut t, &common::clip("question.wav"), &options).text();
     assert!(text.to_lowercase().contains("train to the city"), "{text}");
-    let mut windows = 0;
-    let result = t.transcribe(&common::clip("long.wav"), &options, &mut StageTimes::default(), &mut |_| {
-        windows += 1;
-        windows < 2
-    });
+    let cancel = CancelToken::default();
+    let windows = Arc::new(AtomicUsize::new(0));
+    let (token, seen) = (cancel.clone(), windows.clone());
+    let mut control = Control::new(cancel, None).with_listener(Some(Box::new(move |progress| {
+        if matches!(progress, Progress::Transcribed { .. }) && seen.fetch_add(1, Ordering::Relaxed) == 1 {
+            token.cancel();
+        }
+    })));
+    let result = t.transcribe(&common::clip("long.wav"), &options, &mut control);
     assert!(matches!(result, Err(undertone_engine::EngineError::Cancelled)));
-    assert_eq!(windows, 2);
+    assert_eq!(windows.load(Ordering::Relaxed), 2);
 }
 
 #[test]
@@ -143,7 +149,7 @@ fn an_english_model_refuses_other_languages_and_translation() {
         SpeechOptions { language: Some("de".into()), ..SpeechOptions::default() },
         SpeechOptions { task: undertone_models::whisper::Task::Translate, ..SpeechOptions::default() },
     ] {
-        let error = t.transcribe(&clip, &options, &mut StageTimes::default(), &mut |_| true).unwrap_err();
+        let error = t.transcribe(&clip, &options, &mut Control::default()).unwrap_err();
         assert!(error.to_string().contains("English only"), "{error}");
     }
 }
@@ -160,6 +166,32 @@ fn a_multilingual_model_finds_the_language_by_itself() {
     let told = SpeechOptions { language: Some("en".into()), ..SpeechOptions::default() };
     assert_eq!(transcribe(&mut t, &clip, &told).text(), found.text());
     let unknown = SpeechOptions { language: Some("xx".into()), ..SpeechOptions::default() };
-    let error = t.transcribe(&clip, &unknown, &mut StageTimes::default(), &mut |_| true).unwrap_err();
+    let error = t.transcribe(&clip, &unknown, &mut Control::default()).unwrap_err();
     assert!(error.to_string().contains("'xx'"), "{error}");
+}
+
+/// A transcript of the first part of a recording is the draft of the whole.
+#[test]
+fn a_draft_changes_the_time_and_not_one_token() {
+    let mut t = transcriber();
+    let options = SpeechOptions::default();
+    for file in ["question.wav", "dictation.wav", "report.wav"] {
+        let clip = common::clip(file);
+        let plain = transcribe(&mut t, &clip, &options);
+        let drafts = [
+            plain.clone(),
+            transcribe(&mut t, &clip[..clip.len() * 2 / 3], &options),
+            transcribe(&mut t, &common::clip("long.wav")[..200_000], &options),
+        ];
+        for (n, draft) in drafts.into_iter().enumerate() {
+            let tokens: Vec<u32> = draft.segments.into_iter().flat_map(|s| s.tokens).collect();
+            let mut control = Control::default();
+            let drafted = t.transcribe_with_draft(&clip, &options, &tokens, &mut control).unwrap();
+            assert_eq!(drafted.segments, plain.segments, "{file} {n}");
+            assert!(drafted.accepted <= drafted.drafted && drafted.drafted > 0);
+            if n == 0 {
+                assert!(drafted.accepted * 10 > drafted.drafted * 8, "{drafted:?}");
+            }
+        }
+    }
 }

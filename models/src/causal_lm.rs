@@ -4,9 +4,10 @@ use crate::architecture::{self, Architecture};
 use crate::error::{ModelError, Result};
 use crate::kv_cache::{KvCache, KvType};
 use crate::tokenizer::Tokenizer;
-use crate::weights::{Weights, gguf::Gguf};
+use crate::weights::{MappedFile, Weights, gguf::Gguf};
 use candle_core::Tensor;
 use std::path::Path;
+use std::sync::Arc;
 use undertone_kernels::activation::gated;
 use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::kv_append::kv_append;
@@ -65,6 +66,7 @@ pub struct CausalLm {
     norm: Vec<f32>,
     head: Weight,
     weights_bytes: usize,
+    files: Vec<Arc<MappedFile>>,
 }
 
 impl CausalLm {
@@ -93,6 +95,7 @@ impl CausalLm {
             layers: layers.collect::<Result<_>>()?,
             norm: w.vector("output_norm.weight", d)?,
             weights_bytes: w.len_bytes(),
+            files: w.files(),
             chat_template: file.text("tokenizer.chat_template").map(str::to_string),
             embed,
             head,
@@ -119,6 +122,11 @@ impl CausalLm {
     /// Bytes of the weights in their stored form.
     pub fn weights_bytes(&self) -> usize {
         self.weights_bytes
+    }
+
+    /// The mapped files the weights lie in.
+    pub fn files(&self) -> &[Arc<MappedFile>] {
+        &self.files
     }
 
     /// An empty cache of `capacity` positions.

@@ -6,6 +6,7 @@
 
 use crate::architecture::{self, Architecture};
 use crate::error::Result;
+use crate::kv_cache::{KvType, kv_bytes_per_position};
 use crate::tokenizer::Tokenizer;
 use crate::weights::gguf::{Gguf, Value};
 use crate::weights::{BlockType, Weights};
@@ -19,26 +20,6 @@ pub const PREFILL_CHUNK_TOKENS: usize = 256;
 pub const VERIFY_TOKENS: usize = 8;
 
 const F32_BYTES: usize = 4;
-
-/// How keys and values are stored in a cache.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum KvType {
-    /// As computed.
-    #[default]
-    F32,
-    /// Signed bytes with one f32 scale for each head of each position.
-    Q8,
-}
-
-/// Bytes of the keys and values of one position in all layers.
-pub fn kv_position_bytes(kv: KvType, layers: usize, num_kv_heads: usize, head_dim: usize) -> usize {
-    let head = match kv {
-        KvType::F32 => F32_BYTES * head_dim,
-        KvType::Q8 => head_dim + F32_BYTES,
-    };
-    2 * layers * num_kv_heads * head
-}
 
 /// What a speech model takes.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,7 +76,7 @@ impl SpeechFootprint {
 
     fn position_bytes(&self, kv: KvType) -> usize {
         let (c, heads) = (&self.config, self.config.decoder_attention_heads);
-        kv_position_bytes(kv, c.decoder_layers, heads, c.d_model / heads)
+        kv_bytes_per_position(c.decoder_layers, heads, c.d_model / heads, kv)
     }
 
     /// Peak bytes of activations while one 30 s window is encoded by `threads`, the window's
@@ -176,7 +157,7 @@ impl TextFootprint {
     /// Bytes of the keys and values of one position.
     pub fn kv_position_bytes(&self, kv: KvType) -> usize {
         let a = &self.architecture;
-        kv_position_bytes(kv, a.num_hidden_layers, a.num_kv_heads, a.head_dim)
+        kv_bytes_per_position(a.num_hidden_layers, a.num_kv_heads, a.head_dim, kv)
     }
 
     /// Peak bytes of activations while a chunk of `tokens` is computed at the end of a context of
@@ -299,8 +280,8 @@ mod tests {
 
     #[test]
     fn a_cached_position_is_a_key_and_a_value_of_each_head_and_layer() {
-        assert_eq!(kv_position_bytes(KvType::F32, 34, 4, 256), 2 * 34 * 4 * 1024);
-        assert_eq!(kv_position_bytes(KvType::Q8, 34, 4, 256), 2 * 34 * 4 * 260);
+        assert_eq!(kv_bytes_per_position(34, 4, 256, KvType::F32), 2 * 34 * 4 * 1024);
+        assert_eq!(kv_bytes_per_position(34, 4, 256, KvType::Q8), 2 * 34 * 4 * 288);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use undertone_kernels::kv_append::{kv_copy, kv_reorder};
 use undertone_kernels::kv_rows::quantized_row_bytes;
 
 /// How keys and values are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum KvType {
     /// Four bytes an element.
     #[default]
@@ -61,8 +62,9 @@ impl KvCache {
         kv_type: KvType,
     ) -> Result<KvCache> {
         let (dtype, row) = kv_type.row(head_dim);
-        let zeros = || Tensor::zeros((batch, num_kv_heads, capacity, row), dtype, &Device::Cpu);
-        let layers = (0..layers).map(|_| Ok((zeros()?, zeros()?))).collect::<Result<_>>()?;
+        // Pages of zeros are only promised by the system; these are there.
+        let ones = || Tensor::ones((batch, num_kv_heads, capacity, row), dtype, &Device::Cpu);
+        let layers = (0..layers).map(|_| Ok((ones()?, ones()?))).collect::<Result<_>>()?;
         Ok(KvCache { layers, len: 0, batch, capacity })
     }
 

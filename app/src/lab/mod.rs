@@ -2,6 +2,7 @@
 
 mod fill;
 mod gguf;
+mod latency;
 mod quant;
 mod safetensors;
 mod shapes;
@@ -22,6 +23,8 @@ pub(crate) struct LabArgs {
 enum Tool {
     /// Write a model file of true shapes with random weights: for memory and speed, never for text
     Synth(synth::SynthArgs),
+    /// Dictate again and again: first against median, p95, memory over time against the plan
+    Latency(latency::LatencyArgs),
 }
 
 /// Runs `undertone lab`.
@@ -31,5 +34,6 @@ enum Tool {
 pub(crate) fn run(args: &LabArgs) -> Result<Exit> {
     match &args.tool {
         Tool::Synth(args) => synth::run(args),
+        Tool::Latency(args) => latency::run(args),
     }
 }

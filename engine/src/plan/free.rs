@@ -6,10 +6,7 @@ pub fn free_memory_bytes() -> Option<usize> {
     let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
     let available = field(&meminfo, "MemAvailable:")?.checked_mul(1024)?;
     let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    group_folders(&groups)
-        .iter()
-        .filter_map(|g| left_in_group(g))
-        .fold(Some(available), |a, b| a.map(|a| a.min(b)))
+    group_folders(&groups).iter().filter_map(|g| left_in_group(g)).fold(available, usize::min).into()
 }
 
 /// The folders of the memory control groups, own and parents', of versions 1 and 2.

@@ -11,9 +11,8 @@ use crate::prompt::Mode;
 pub use free::free_memory_bytes;
 pub use remedy::{MIN_CONTEXT_TOKENS, Remedy, RemedyKind};
 use serde::Serialize;
-use undertone_models::footprint::{
-    KvType, PREFILL_CHUNK_TOKENS, SpeechFootprint, TextFootprint, VERIFY_TOKENS,
-};
+use undertone_models::footprint::{PREFILL_CHUNK_TOKENS, SpeechFootprint, TextFootprint, VERIFY_TOKENS};
+use undertone_models::kv_cache::KvType;
 
 /// The process itself: the code it touches, the standard library's and the allocator's own.
 const PROCESS_BYTES: usize = 8 << 20;

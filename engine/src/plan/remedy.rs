@@ -1,6 +1,6 @@
 use super::{Device, PlanRequest, Settings, mebibytes};
 use serde::Serialize;
-use undertone_models::footprint::KvType;
+use undertone_models::kv_cache::KvType;
 
 /// A context is never made smaller than this.
 pub const MIN_CONTEXT_TOKENS: usize = 1024;

@@ -7,12 +7,15 @@ mod rules;
 mod search;
 mod segments;
 
+use crate::control::{Control, Progress};
+use crate::draft::TokenDraft;
 use crate::error::{EngineError, Result};
-use crate::telemetry::{Stage, StageTimes};
+use crate::telemetry::Stage;
 use candle_core::{Device, Tensor};
 use rules::LogitRules;
 pub use rules::{Suppress, suppressed_tokens};
 use search::{Hypothesis, Search};
+use undertone_kernels::MAX_FEW_ROWS;
 use undertone_models::kv_cache::KvCache;
 use undertone_models::whisper::{FRAMES_PER_SECOND, LANGUAGES, Mel, Task, WINDOW_FRAMES, Whisper};
 
@@ -115,7 +118,7 @@ pub struct Segment {
 }
 
 /// What was said.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Transcript {
     /// In order of time.
     pub segments: Vec<Segment>,
@@ -125,13 +128,17 @@ pub struct Transcript {
     pub language_probability: f32,
     /// Highest no-speech probability of any window (the segments of a silent window are gone).
     pub no_speech_prob: f32,
+    /// Tokens that a draft proposed.
+    pub drafted: usize,
+    /// Those of them that decoding took.
+    pub accepted: usize,
 }
 
 impl Transcript {
     /// The transcript of audio in which nothing can be heard.
     fn silent(language: Option<&str>) -> Transcript {
         let language = language.unwrap_or("en").to_string();
-        Transcript { segments: Vec::new(), language, language_probability: 0.0, no_speech_prob: 1.0 }
+        Transcript { language, no_speech_prob: 1.0, ..Transcript::default() }
     }
 
     /// All text, segments joined by a space (or nothing, between scripts without spaces).
@@ -153,28 +160,6 @@ impl Transcript {
     }
 }
 
-/// How far a file is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Progress {
-    /// A window of speech has become text.
-    Transcribed {
-        /// Seconds of audio done.
-        done_s: f64,
-        /// Seconds of audio in all.
-        of_s: f64,
-    },
-    /// A stretch of text has been cleaned.
-    Cleaned {
-        /// Stretches done.
-        done: usize,
-        /// Stretches in all.
-        of: usize,
-    },
-}
-
-/// Told after each step. Returning `false` cancels.
-pub type OnProgress<'a> = &'a mut dyn FnMut(Progress) -> bool;
-
 /// A Whisper model with the caches it transcribes in.
 pub struct Transcriber {
     model: Whisper,
@@ -191,6 +176,8 @@ struct Window {
     no_speech_prob: f32,
     compression_ratio: f32,
     temperature: f32,
+    drafted: usize,
+    accepted: usize,
 }
 
 impl Window {
@@ -234,20 +221,35 @@ impl Transcriber {
         &mut self,
         samples: &[f32],
         options: &SpeechOptions,
-        times: &mut StageTimes,
-        progress: OnProgress<'_>,
+        control: &mut Control,
+    ) -> Result<Transcript> {
+        self.transcribe_with_draft(samples, options, &[], control)
+    }
+
+    /// Transcribes `samples` of which an earlier transcript gave the tokens `draft`, time stamps
+    /// included: greedy decoding verifies several of them at a time. The result is the same
+    /// without a draft, only later.
+    ///
+    /// # Errors
+    /// As [`Transcriber::transcribe`].
+    pub fn transcribe_with_draft(
+        &mut self,
+        samples: &[f32],
+        options: &SpeechOptions,
+        draft: &[u32],
+        control: &mut Control,
     ) -> Result<Transcript> {
         // Below this no microphone has picked up anything; Whisper may still write a word.
         let samples = if is_silent(samples) { &[] } else { samples };
-        let mel = times.measure(Stage::Mel, || self.model.mel.log_mel(samples));
+        let mel = control.stage(Stage::Mel, |_| Ok(self.model.mel.log_mel(samples)))?;
         // The last frame only holds the tail of the one before.
         let content_frames = mel.frames().saturating_sub(1);
         if content_frames == 0 {
             return Ok(Transcript::silent(options.language.as_deref()));
         }
-        let (language, language_probability) = self.language(&mel, options, times)?;
+        let (language, language_probability) = self.language(&mel, options, control)?;
         let mut transcript =
-            Transcript { segments: Vec::new(), language, language_probability, no_speech_prob: 0.0 };
+            Transcript { language, language_probability, no_speech_prob: 0.0, ..Transcript::default() };
         let mut history = self.initial_prompt(options)?;
         let mut history_from = 0;
         let mut seek = 0;
@@ -256,10 +258,13 @@ impl Transcriber {
         while seek < content_frames {
             let frames = WINDOW_FRAMES.min(content_frames - seek);
             if !std::mem::take(&mut heard) {
-                self.hear(&mel, seek, options.padding, times)?;
+                self.hear(&mel, seek, options.padding, control)?;
             }
             let prompt = self.prompt(&history[history_from..], &transcript.language, options);
-            let window = times.measure(Stage::Decode, || self.decode_window(&prompt, options))?;
+            let window = control
+                .stage(Stage::Decode, |control| self.decode_window(&prompt, options, draft, control))?;
+            transcript.drafted += window.drafted;
+            transcript.accepted += window.accepted;
             transcript.no_speech_prob = transcript.no_speech_prob.max(window.no_speech_prob);
             let silent = window.may_be_silence(options)
                 && (window.avg_logprob() <= options.log_prob_threshold
@@ -281,11 +286,16 @@ impl Transcriber {
                 }
             }
             let seconds = |f: usize| f.min(content_frames) as f64 / FRAMES_PER_SECOND as f64;
-            if !progress(Progress::Transcribed { done_s: seconds(seek), of_s: seconds(content_frames) }) {
-                return Err(EngineError::Cancelled);
-            }
+            control.tell(Progress::Transcribed { done_s: seconds(seek), of_s: seconds(content_frames) });
+            control.check()?;
         }
         Ok(transcript)
+    }
+
+    /// Forgets what a request left half done.
+    pub(crate) fn reset(&mut self) {
+        self.cache.rewind(0);
+        self.cross.rewind(0);
     }
 
     fn push_segment(
@@ -321,9 +331,9 @@ impl Transcriber {
     }
 
     /// Encodes the window at `seek` and fills the cross-attention cache.
-    fn hear(&mut self, mel: &Mel, seek: usize, padding: Padding, times: &mut StageTimes) -> Result<()> {
+    fn hear(&mut self, mel: &Mel, seek: usize, padding: Padding, control: &mut Control) -> Result<()> {
         let bins = mel.num_mel_bins;
-        let audio = times.measure(Stage::Encode, || -> Result<Tensor> {
+        let audio = control.stage(Stage::Encode, |control| {
             let window = match padding {
                 Padding::Silence => mel.window(seek, mel.floor),
                 Padding::Zeros => {
@@ -335,17 +345,16 @@ impl Transcriber {
                 }
             };
             let input = Tensor::from_vec(window, (WINDOW_FRAMES, bins), &Device::Cpu)?;
-            Ok(self.model.encoder.forward(&input)?)
+            self.model.encoder.forward_layers(&input, |_| control.check())
         })?;
-        times.measure(Stage::Decode, || self.model.decoder.attend_to(&audio, &mut self.cross))?;
-        Ok(())
+        control.stage(Stage::Decode, |_| Ok(self.model.decoder.attend_to(&audio, &mut self.cross)?))
     }
 
     fn language(
         &mut self,
         mel: &Mel,
         options: &SpeechOptions,
-        times: &mut StageTimes,
+        control: &mut Control,
     ) -> Result<(String, f32)> {
         if !self.model.tokens.multilingual {
             return match options.language.as_deref() {
@@ -359,8 +368,8 @@ impl Transcriber {
                 None => Err(EngineError::UnknownLanguage(code.clone())),
             };
         }
-        self.hear(mel, 0, options.padding, times)?;
-        times.measure(Stage::Decode, || self.detect_language())
+        self.hear(mel, 0, options.padding, control)?;
+        control.stage(Stage::Decode, |_| self.detect_language())
     }
 
     /// The likeliest language of what the cross-attention cache holds.
@@ -403,7 +412,13 @@ impl Transcriber {
     }
 
     /// Decodes the window in the cross-attention cache, at rising temperatures until it is good.
-    fn decode_window(&mut self, prompt: &[u32], options: &SpeechOptions) -> Result<Window> {
+    fn decode_window(
+        &mut self,
+        prompt: &[u32],
+        options: &SpeechOptions,
+        draft: &[u32],
+        control: &Control,
+    ) -> Result<Window> {
         let mut tried: Vec<Window> = Vec::new();
         let widths = |t: f32| match t > 0.0 {
             true => vec![options.best_of],
@@ -414,7 +429,7 @@ impl Transcriber {
         };
         let attempts = options.temperatures.iter().flat_map(|t| widths(*t).into_iter().map(|w| (*t, w)));
         for (temperature, width) in attempts {
-            let window = self.decode_at(prompt, temperature, width, options.suppress)?;
+            let window = self.decode_at(prompt, (temperature, width), options.suppress, draft, control)?;
             let doubtful = window.is_doubtful(options);
             let silence = doubtful && window.may_be_silence(options);
             if silence || !(window.is_repetitive(options) || doubtful) {
@@ -434,9 +449,10 @@ impl Transcriber {
     fn decode_at(
         &mut self,
         prompt: &[u32],
-        temperature: f32,
-        width: usize,
+        (temperature, width): (f32, usize),
         suppress: Suppress,
+        draft: &[u32],
+        control: &Control,
     ) -> Result<Window> {
         let config = &self.model.config;
         let rules = LogitRules {
@@ -455,10 +471,13 @@ impl Transcriber {
             cross: &self.cross,
             rules,
             max_tokens: (longest / 2).min(longest.saturating_sub(prompt.len())),
+            draft: TokenDraft::new(draft, MAX_FEW_ROWS - 1),
+            control,
         };
         let (hypothesis, no_speech_prob) = search.run(prompt, temperature, width)?;
+        let (drafted, accepted) = search.draft.counts();
         let compression_ratio = compression_ratio(&self.text_of(&hypothesis.tokens));
-        Ok(Window { hypothesis, no_speech_prob, compression_ratio, temperature })
+        Ok(Window { hypothesis, no_speech_prob, compression_ratio, temperature, drafted, accepted })
     }
 }
 

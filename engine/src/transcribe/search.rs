@@ -1,4 +1,6 @@
 use super::rules::LogitRules;
+use crate::control::Control;
+use crate::draft::TokenDraft;
 use crate::error::Result;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -39,6 +41,9 @@ pub(super) struct Search<'a> {
     pub(super) cross: &'a KvCache,
     pub(super) rules: LogitRules<'a>,
     pub(super) max_tokens: usize,
+    /// What greedy search is likely to find.
+    pub(super) draft: TokenDraft<'a>,
+    pub(super) control: &'a Control,
 }
 
 impl Search<'_> {
@@ -68,6 +73,7 @@ impl Search<'_> {
         }
         let best = match temperature > 0.0 {
             true => self.sample(first, temperature, width)?,
+            false if width == 1 => self.greedy(first)?,
             false => self.beams(first, width)?,
         };
         Ok((best, no_speech))
@@ -79,6 +85,7 @@ impl Search<'_> {
 
     /// Log-probabilities after the rules, `vocab_size` for each hypothesis.
     fn step(&mut self, alive: &[Hypothesis]) -> Result<Vec<f32>> {
+        self.control.check()?;
         let last: Vec<u32> = alive.iter().map(|h| *h.tokens.last().unwrap_or(&self.end())).collect();
         let hidden = self.decoder.forward(&last, alive.len(), self.cache, self.cross)?;
         Ok(self.decoder.logits(&hidden)?.flatten_all()?.to_vec1()?)
@@ -91,7 +98,42 @@ impl Search<'_> {
         }
     }
 
-    /// Beam search as `BeamSearchDecoder` with patience 1; with one beam it is greedy search.
+    /// The likeliest token each time. Each pass computes the token last chosen and those a draft
+    /// proposes behind it; logits of a proposal that was not chosen are thrown away with all that
+    /// follow, so the result is that of one token at a time.
+    fn greedy(&mut self, first: Vec<f32>) -> Result<Hypothesis> {
+        let mut best = Hypothesis::default();
+        let mut logits = first;
+        let mut proposed: &[u32] = &[];
+        loop {
+            let from = self.cache.len() - proposed.len();
+            let mut accepted = 0;
+            for (i, logits) in logits.chunks_exact_mut(self.rules.vocab_size).enumerate() {
+                self.normalise(logits, std::slice::from_ref(&best));
+                let Some((token, logprob)) = top(logits, 1).pop() else { break };
+                best = best.extended(token, logprob, self.end());
+                if best.finished || proposed.get(i) != Some(&token) || best.tokens.len() == self.max_tokens {
+                    break;
+                }
+                accepted += 1;
+            }
+            self.cache.rewind(from + accepted);
+            self.draft.judge(proposed.len(), accepted);
+            let Some(last) = best.tokens.last().filter(|_| !best.finished) else { return Ok(best) };
+            if best.tokens.len() >= self.max_tokens {
+                return Ok(best);
+            }
+            self.control.check()?;
+            proposed = self.draft.propose(&best.tokens);
+            let room = self.cache.capacity() - self.cache.len();
+            proposed = &proposed[..proposed.len().min(room.saturating_sub(1))];
+            let tokens: Vec<u32> = std::iter::once(*last).chain(proposed.iter().copied()).collect();
+            let hidden = self.decoder.forward(&tokens, 1, self.cache, self.cross)?;
+            logits = self.decoder.logits(&hidden)?.flatten_all()?.to_vec1()?;
+        }
+    }
+
+    /// Beam search as `BeamSearchDecoder` with patience 1.
     fn beams(&mut self, first: Vec<f32>, width: usize) -> Result<Hypothesis> {
         let mut alive = vec![Hypothesis::default()];
         let mut finished: Vec<Hypothesis> = Vec::new();
@@ -118,16 +160,12 @@ impl Search<'_> {
                 if next.len() == width {
                     break;
                 }
-                // Greedy search ends with its first end token; a beam may still do better.
-                if width == 1 && !finished.is_empty() {
-                    break;
-                }
             }
             alive = next;
             if finished.len() >= width || alive.is_empty() || step + 1 == self.max_tokens {
                 break;
             }
-            if width > 1 && step > 0 {
+            if step > 0 {
                 self.cache.reorder(&parents)?;
             }
             logits = self.step(&alive)?;

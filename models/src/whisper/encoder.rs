@@ -1,5 +1,5 @@
 use super::WhisperConfig;
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use crate::weights::Weights;
 use candle_core::{DType, Device, Tensor};
 use undertone_kernels::activation::gelu;
@@ -148,14 +148,28 @@ impl Encoder {
     /// # Errors
     /// If there are more frames than positions.
     pub fn forward(&self, mel: &Tensor) -> Result<Tensor> {
+        self.forward_layers(mel, |_| Ok(()))
+    }
+
+    /// As [`Encoder::forward`], asking before each layer whether to go on: a large encoder takes
+    /// seconds on a CPU.
+    ///
+    /// # Errors
+    /// As [`Encoder::forward`], or what `before_layer` fails with.
+    pub fn forward_layers<E: From<ModelError> + From<candle_core::Error>>(
+        &self,
+        mel: &Tensor,
+        before_layer: impl Fn(usize) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Tensor, E> {
         let x = gelu(&conv1d(mel, &self.conv1.0, &self.conv1.1, 1)?)?;
         let x = gelu(&conv1d(&x, &self.conv2.0, &self.conv2.1, 2)?)?;
         let mut x = (&x + self.positions.narrow(0, 0, x.dim(0)?)?)?;
-        for layer in &self.layers {
+        for (n, layer) in self.layers.iter().enumerate() {
+            before_layer(n)?;
             x = (&x + self.self_attention(layer, &layer.norm.forward(&x)?)?)?;
             x = layer.feed_forward.forward(&x)?;
         }
-        self.norm.forward(&x)
+        Ok(self.norm.forward(&x)?)
     }
 
     fn self_attention(&self, layer: &EncoderLayer, x: &Tensor) -> Result<Tensor> {

@@ -1,0 +1,135 @@
+//! Flags that make an engine, shared by the commands that run one.
+
+use crate::cli::Device;
+use crate::exit::{Exit, Failure};
+use crate::store::{Kind, Store, StoreConfig};
+use anyhow::{Context as _, Result};
+use clap::Args;
+use std::path::PathBuf;
+use undertone_engine::prompt::{Mode, Modes, Policy};
+use undertone_engine::{EngineConfig, EngineError};
+use undertone_models::kv_cache::KvType;
+
+#[derive(Args, Debug)]
+pub(crate) struct EngineArgs {
+    /// Speech model: a name from `undertone models list`, or a file or folder.
+    #[arg(long, value_name = "NAME|PATH", default_value = crate::store::DEFAULT_SPEECH)]
+    pub(crate) speech_model: String,
+    /// Language model for clean-up: a name, a GGUF file, or none (rules alone clean).
+    #[arg(long, value_name = "NAME|PATH|none", default_value = crate::store::DEFAULT_TEXT)]
+    pub(crate) text_model: String,
+    /// A TOML file with modes of your own (see docs/modes.md).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) modes: Option<PathBuf>,
+    /// Where to compute: auto, cpu, or cuda[:N].
+    #[arg(long, value_name = "DEVICE", default_value = "auto", value_parser = Device::parse)]
+    pub(crate) device: Device,
+    /// Threads to compute with; all cores by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub(crate) threads: Option<u16>,
+    /// Positions of the language model's context.
+    #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=131_072))]
+    pub(crate) context: u32,
+    /// How the language model's keys and values are stored: f32, or q8 (8 bits, a quarter of the memory).
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = kv_type)]
+    pub(crate) kv: KvType,
+    /// Never touch the network, even when a model is missing.
+    #[arg(long)]
+    pub(crate) offline: bool,
+}
+
+/// What the flags come to.
+pub(crate) struct Chosen {
+    pub(crate) config: EngineConfig,
+    pub(crate) speech_model: String,
+    pub(crate) text_model: Option<String>,
+    pub(crate) device: &'static str,
+}
+
+impl EngineArgs {
+    /// The modes there are: built in, and those of `--modes`.
+    pub(crate) fn all_modes(&self) -> Result<Modes> {
+        let mut modes = Mode::built_in()?;
+        modes.extend(self.own_modes()?);
+        Ok(modes)
+    }
+
+    fn own_modes(&self) -> Result<Modes> {
+        let Some(path) = &self.modes else { return Ok(Modes::new()) };
+        let text = std::fs::read_to_string(path).map_err(|e| {
+            Failure::new(Exit::Input, format!("cannot read the modes in {}: {e}", path.display()))
+        })?;
+        Mode::parse(&text, &path.to_string_lossy())
+            .map_err(|e| Failure::new(Exit::Usage, e.to_string()).into())
+    }
+
+    /// Finds the models, fetching them if they are missing, for an engine that keeps `modes` warm.
+    pub(crate) fn choose(&self, modes: &[&str]) -> Result<Chosen> {
+        let known = self.all_modes()?;
+        for name in modes {
+            if !known.contains_key(*name) {
+                let names: Vec<&str> = known.keys().map(String::as_str).collect();
+                let message = format!("there is no mode '{name}'; there are {}", names.join(", "));
+                return Err(Failure::new(Exit::Usage, message).into());
+            }
+        }
+        let device = self.device()?;
+        let mut store_config = StoreConfig::from_env()?;
+        store_config.offline |= self.offline;
+        let store = Store::open(&store_config)?;
+        let speech = store.ensure(&self.speech_model, Kind::Speech)?;
+        let unasked = modes.iter().all(|name| known[*name].policy == Policy::None);
+        let text = match self.text_model.as_str() {
+            "none" => None,
+            _ if unasked => None,
+            name => Some(store.ensure(name, Kind::Text)?),
+        };
+        let config = EngineConfig {
+            text_model: text.as_ref().map(|m| m.path.clone()),
+            context_tokens: self.context as usize,
+            kv: self.kv,
+            threads: self.threads.map(usize::from),
+            modes: self.own_modes()?,
+            warm_modes: modes.iter().map(|m| (*m).to_string()).collect(),
+            ..EngineConfig::new(speech.path)
+        };
+        Ok(Chosen { config, speech_model: speech.name, text_model: text.map(|m| m.name), device })
+    }
+
+    fn device(&self) -> Result<&'static str> {
+        match self.device {
+            Device::Auto | Device::Cpu => Ok("cpu"),
+            Device::Cuda(n) => {
+                let message = format!(
+                    "device cuda:{n} is not available: this build computes on the CPU; use --device cpu"
+                );
+                Err(Failure::new(Exit::Device, message).into())
+            }
+        }
+    }
+}
+
+/// The exit code that an engine's error asks for.
+pub(crate) fn failure(error: &EngineError) -> Failure {
+    let exit = match error {
+        EngineError::UnknownLanguage(_) | EngineError::EnglishOnly | EngineError::Mode { .. } => Exit::Usage,
+        EngineError::Model(_) | EngineError::OverBudget(_) | EngineError::Residency(_) => Exit::Model,
+        EngineError::Audio(_) => Exit::Input,
+        EngineError::Cancelled => Exit::Interrupted,
+        _ => Exit::Internal,
+    };
+    Failure::new(exit, error.to_string())
+}
+
+pub(crate) fn kv_type(text: &str) -> Result<KvType, String> {
+    match text {
+        "f32" => Ok(KvType::F32),
+        "q8" => Ok(KvType::Q8),
+        _ => Err("expected f32 or q8".into()),
+    }
+}
+
+/// Starts an engine, with a sentence and an exit code when it cannot.
+pub(crate) fn start(config: EngineConfig) -> Result<undertone_engine::Engine> {
+    undertone_engine::Engine::start(config).map_err(|e| failure(&e)).context("cannot start the engine")
+}

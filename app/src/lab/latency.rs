@@ -1,0 +1,162 @@
+//! `undertone lab latency`: is the first dictation as fast as the rest, are they steady, is memory flat
+//! and within the plan?
+
+use crate::engine_args::{self, EngineArgs};
+use crate::exit::{Exit, Failure};
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+use undertone_engine::telemetry::Stage;
+use undertone_engine::{Engine, Request, audio, load::warm_up_samples};
+use undertone_models::whisper::SAMPLE_RATE_HZ;
+
+#[derive(Args, Debug)]
+pub(crate) struct LatencyArgs {
+    /// Recordings to dictate in turn; a short synthesised sentence by default.
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The mode to clean in.
+    #[arg(long, value_name = "NAME", default_value = "standard")]
+    mode: String,
+    /// Dictations of the first file after warm-up whose times are compared with the very first.
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    steady: usize,
+    /// Dictations of all files in turn over which memory is watched.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    soak: usize,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+/// Runs the command and prints one JSON object.
+pub(crate) fn run(args: &LatencyArgs) -> Result<Exit> {
+    let recordings = recordings(&args.files)?;
+    let chosen = args.engine.choose(&[&args.mode])?;
+    let start = Instant::now();
+    let engine = engine_args::start(chosen.config.clone())?;
+    let start_ms = start.elapsed().as_secs_f64() * 1e3;
+    let request = Request::in_mode(&args.mode);
+    let first = dictate(&engine, &recordings[0], &request)?;
+    let steady: Vec<Sample> =
+        (0..args.steady).map(|_| dictate(&engine, &recordings[0], &request)).collect::<Result<_>>()?;
+    let mut report = json!({
+        "speech_model": chosen.speech_model,
+        "text_model": chosen.text_model,
+        "mode": args.mode,
+        "threads": chosen.config.threads.or_else(|| std::thread::available_parallelism().ok().map(Into::into)),
+        "start_ms": round(start_ms),
+        "audio_s": round(recordings[0].len() as f64 / f64::from(SAMPLE_RATE_HZ)),
+        "first_ms": round(first.ms),
+        "steady": summary(&steady),
+    });
+    if let Some(median) = quantile(&steady, 0.5) {
+        report["first_over_median"] = json!(round(first.ms / median));
+        report["p95_over_p50"] = quantile(&steady, 0.95).map(|p95| json!(round(p95 / median))).into();
+    }
+    if args.soak > 0 {
+        let turns = recordings.iter().cycle().take(args.soak);
+        let samples: Vec<Sample> = turns.map(|r| dictate(&engine, r, &request)).collect::<Result<_>>()?;
+        report["soak"] = summary(&samples);
+        report["soak"]["memory"] = memory(&samples, engine.plan().total_bytes as u64);
+    }
+    println!("{}", serde_json::to_string_pretty(&report)?);
+    Ok(Exit::Ok)
+}
+
+/// One dictation.
+struct Sample {
+    ms: f64,
+    stages: Vec<(Stage, f64)>,
+    resident_bytes: Option<u64>,
+    peak_bytes: Option<u64>,
+}
+
+fn dictate(engine: &Engine, recording: &Arc<[f32]>, request: &Request) -> Result<Sample> {
+    let start = Instant::now();
+    let done = engine
+        .dictate(recording.clone(), request.clone())
+        .map_err(|f| Failure::new(Exit::Internal, f.to_string()))?;
+    let ms = start.elapsed().as_secs_f64() * 1e3;
+    let stages = Stage::ALL.iter().map(|s| (*s, done.record.times.ms(*s))).collect();
+    let memory = done.record.memory;
+    Ok(Sample { ms, stages, resident_bytes: memory.resident_bytes, peak_bytes: memory.peak_bytes })
+}
+
+fn recordings(files: &[PathBuf]) -> Result<Vec<Arc<[f32]>>> {
+    if files.is_empty() {
+        return Ok(vec![warm_up_samples().into()]);
+    }
+    let read = |path: &PathBuf| -> Result<Arc<[f32]>> {
+        let bad = |e: audio::AudioError| Failure::new(Exit::Input, e.to_string());
+        let pcm = audio::resample(audio::decode_file(path).map_err(bad)?, SAMPLE_RATE_HZ).map_err(bad)?;
+        Ok(pcm.samples.into())
+    };
+    files.iter().map(read).collect()
+}
+
+fn round(value: f64) -> f64 {
+    (value * 100.0).round() / 100.0
+}
+
+fn quantile(samples: &[Sample], q: f64) -> Option<f64> {
+    let mut ms: Vec<f64> = samples.iter().map(|s| s.ms).collect();
+    ms.sort_by(f64::total_cmp);
+    ms.get(((ms.len().max(1) - 1) as f64 * q).round() as usize).copied()
+}
+
+/// Milliseconds at three quantiles, and the mean of each stage.
+fn summary(samples: &[Sample]) -> Value {
+    let at = |q: f64| quantile(samples, q).map(round);
+    let mean = |stage: usize| {
+        let sum: f64 = samples.iter().map(|s| s.stages[stage].1).sum();
+        round(sum / samples.len().max(1) as f64)
+    };
+    let stages: serde_json::Map<String, Value> =
+        Stage::ALL.iter().enumerate().map(|(i, s)| (s.name().to_string(), json!(mean(i)))).collect();
+    json!({ "dictations": samples.len(), "p50_ms": at(0.5), "p95_ms": at(0.95), "p99_ms": at(0.99), "mean_stage_ms": stages })
+}
+
+/// Resident memory over the dictations: its slope by least squares with its standard error, and the
+/// peak beside the plan.
+fn memory(samples: &[Sample], planned_bytes: u64) -> Value {
+    let resident: Vec<f64> = samples.iter().filter_map(|s| s.resident_bytes).map(|b| b as f64).collect();
+    let (slope, error) = slope(&resident);
+    json!({
+        "planned_bytes": planned_bytes,
+        "first_resident_bytes": resident.first(),
+        "last_resident_bytes": resident.last(),
+        "peak_bytes": samples.iter().filter_map(|s| s.peak_bytes).max(),
+        "slope_bytes_per_dictation": round(slope),
+        "slope_standard_error": round(error),
+    })
+}
+
+/// Least-squares slope of `values` over their index, and its standard error.
+fn slope(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    if n < 3.0 {
+        return (0.0, 0.0);
+    }
+    let (mean_x, mean_y) = ((n - 1.0) / 2.0, values.iter().sum::<f64>() / n);
+    let indexed = || values.iter().enumerate().map(|(x, y)| (x as f64 - mean_x, y - mean_y));
+    let xx: f64 = indexed().map(|(x, _)| x * x).sum();
+    let slope = indexed().map(|(x, y)| x * y).sum::<f64>() / xx;
+    let residual: f64 = indexed().map(|(x, y)| (y - slope * x).powi(2)).sum();
+    (slope, (residual / (n - 2.0) / xx).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_slope_is_found_and_its_error_is_that_of_the_noise() {
+        assert_eq!(slope(&[5.0, 7.0, 9.0, 11.0]), (2.0, 0.0));
+        let (slope, error) = slope(&[1.0, -1.0, 1.0, -1.0, 1.0, -1.0, 1.0, -1.0]);
+        assert!(slope.abs() < 2.0 * error, "{slope} {error}");
+        assert_eq!(super::slope(&[1.0]), (0.0, 0.0));
+    }
+}

@@ -1,0 +1,65 @@
+use crate::plan::RemedyKind;
+use crate::prompt::Modes;
+use std::path::PathBuf;
+use undertone_models::kv_cache::KvType;
+
+/// Everything an engine is made of. It is fixed when the engine starts: no request can name another
+/// context, cache type or number of threads.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// The speech model: a CTranslate2 or Hugging Face folder, or a whisper.cpp file.
+    pub speech_model: PathBuf,
+    /// The language model: a GGUF file. Without one the rules alone clean.
+    pub text_model: Option<PathBuf>,
+    /// The same language model in other quantisations, by name, for when it does not fit.
+    pub other_quantisations: Vec<(String, PathBuf)>,
+    /// Positions of the language model's context; at most what it was trained for is taken.
+    pub context_tokens: usize,
+    /// How the language model's keys and values are stored.
+    pub kv: KvType,
+    /// Beams or samples the speech decoder keeps at once, at most.
+    pub max_hypotheses: usize,
+    /// Threads that compute; all cores when `None`.
+    pub threads: Option<usize>,
+    /// Bytes that may be taken; what is free when `None`.
+    pub budget_bytes: Option<usize>,
+    /// What may be changed when the models do not fit.
+    pub allow: Vec<RemedyKind>,
+    /// Modes besides the built-in ones; a name that is there already is replaced.
+    pub modes: Modes,
+    /// Modes whose prompt prefix is computed at load and kept.
+    pub warm_modes: Vec<String>,
+    /// Whether the weights are locked in memory (the system's limit may forbid it).
+    pub lock_memory: bool,
+    /// Whether the models are run once before the first request.
+    pub warm_up: bool,
+    /// Whether tokens are proposed from the transcript; the text is the same without, only later.
+    pub speculate: bool,
+}
+
+impl EngineConfig {
+    /// The usual engine around a speech model.
+    pub fn new(speech_model: impl Into<PathBuf>) -> EngineConfig {
+        EngineConfig {
+            speech_model: speech_model.into(),
+            text_model: None,
+            other_quantisations: Vec::new(),
+            context_tokens: 2048,
+            kv: KvType::F32,
+            max_hypotheses: 5,
+            threads: None,
+            budget_bytes: None,
+            allow: Vec::new(),
+            modes: Modes::new(),
+            warm_modes: vec!["standard".into()],
+            lock_memory: false,
+            warm_up: true,
+            speculate: true,
+        }
+    }
+
+    /// The same with a language model.
+    pub fn with_text_model(self, path: impl Into<PathBuf>) -> EngineConfig {
+        EngineConfig { text_model: Some(path.into()), ..self }
+    }
+}

@@ -1,0 +1,218 @@
+use crate::cleanup::Cleaner;
+use crate::config::EngineConfig;
+use crate::control::Control;
+use crate::error::{EngineError, Result};
+use crate::pipeline::{Pipeline, Request};
+use crate::plan::{self, Device, Plan, PlanRequest};
+use crate::prompt::{Mode, Policy};
+use crate::telemetry::{MemoryUse, Record, Watch, memory};
+use crate::transcribe::Transcriber;
+use crate::vad::{Vad, VadSettings};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use undertone_models::causal_lm::CausalLm;
+use undertone_models::footprint::{SpeechFootprint, TextFootprint};
+use undertone_models::weights::MappedFile;
+use undertone_models::whisper::Whisper;
+
+/// A synthesised sentence (16 kHz, 16 bits): warm-up runs on what production runs on.
+const WARM_UP_CLIP: &[u8] = include_bytes!("../warm_up.s16le");
+
+/// What starting takes, in milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LoadTimes {
+    /// To open the speech model.
+    pub speech_ms: f64,
+    /// To open the language model; 0 without one.
+    pub text_ms: f64,
+    /// To bring the weights into memory.
+    pub prefault_ms: f64,
+    /// To compute the prompt prefixes and run both models once.
+    pub warm_up_ms: f64,
+}
+
+/// The models in memory, planned and warm: the only place where caches are made.
+pub(crate) struct Loaded {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) plan: Plan,
+    pub(crate) times: LoadTimes,
+    pub(crate) pool: Arc<ThreadPool>,
+    pub(crate) files: Vec<Arc<MappedFile>>,
+    pub(crate) watch: Watch,
+    /// Resident before anything was loaded: the caller's own.
+    base_bytes: u64,
+}
+
+impl Loaded {
+    pub(crate) fn new(config: &EngineConfig) -> Result<Loaded> {
+        let base_bytes = memory::resident_bytes().unwrap_or(0);
+        let mut modes = Mode::built_in()?;
+        modes.extend(config.modes.clone());
+        for name in &config.warm_modes {
+            if !modes.contains_key(name) {
+                return Err(EngineError::Mode {
+                    name: name.clone(),
+                    what: "there is none of this name to warm".into(),
+                });
+            }
+        }
+        let warm: Vec<&Mode> = config.warm_modes.iter().filter_map(|n| modes.get(n)).collect();
+        let pool = pool(config.threads)?;
+        let plan = plan(config, &warm, pool.current_num_threads())?.granted()?;
+        let mut times = LoadTimes::default();
+
+        let start = Instant::now();
+        let whisper = Whisper::open(&config.speech_model)?;
+        let mut files = whisper.files.clone();
+        let transcriber = Transcriber::new(whisper, config.max_hypotheses)?;
+        times.speech_ms = lap_ms(start);
+
+        let start = Instant::now();
+        let settings = &plan.settings;
+        let cleaner = match text_model(config, &plan) {
+            None => None,
+            Some(path) => {
+                let lm = CausalLm::open(path)?;
+                files.extend_from_slice(lm.files());
+                let mut cleaner = Cleaner::new(lm, settings.context_tokens, settings.kv)?;
+                cleaner.generator.set_speculation(config.speculate);
+                times.text_ms = lap_ms(start);
+                Some(cleaner)
+            }
+        };
+        let pipeline = Pipeline { vad: Vad::new(VadSettings::default()), transcriber, cleaner, modes };
+        let mut loaded = Loaded { pipeline, plan, times, pool, files, watch: Watch::new(), base_bytes };
+        loaded.prefault(config.lock_memory)?;
+        loaded.warm_up(config)?;
+        Ok(loaded)
+    }
+
+    /// Brings every page of the weights into memory, and keeps it there if asked to.
+    fn prefault(&mut self, lock: bool) -> Result<()> {
+        let start = Instant::now();
+        for file in &self.files {
+            if lock {
+                file.lock()?;
+            }
+            file.prefault()?;
+        }
+        self.times.prefault_ms = lap_ms(start);
+        Ok(())
+    }
+
+    /// Computes prompt prefixes, then dictates a sentence in each warm mode: the path, the shapes
+    /// and the code of every later request.
+    fn warm_up(&mut self, config: &EngineConfig) -> Result<()> {
+        let start = Instant::now();
+        let pool = self.pool.clone();
+        pool.install(|| -> Result<()> {
+            let mut control = Control::default();
+            if let Some(cleaner) = &mut self.pipeline.cleaner {
+                for name in &config.warm_modes {
+                    if let Some(mode) = self.pipeline.modes.get(name).filter(|m| m.policy != Policy::None) {
+                        cleaner.add_slot(mode, &mut control)?;
+                    }
+                }
+            }
+            if !config.warm_up {
+                return Ok(());
+            }
+            let samples = warm_up_samples();
+            // Twice: what the first finds cold is no measure of this machine.
+            for mode in config.warm_modes.iter().chain(&config.warm_modes) {
+                let request = Request { selection: Some("A sentence.".into()), ..Request::in_mode(mode) };
+                let warm = self.pipeline.dictate(&samples, &request, &mut Control::default())?;
+                self.watch.set_baseline(&warm.record);
+            }
+            Ok(())
+        })?;
+        self.times.warm_up_ms = lap_ms(start);
+        Ok(())
+    }
+
+    /// The user begins to speak: what was evicted comes back, and the cache holds the prefix of `mode`.
+    pub(crate) fn wake(&mut self, mode: &str, control: &mut Control) -> Result<()> {
+        for file in &self.files {
+            if file.resident_bytes()? < (**file).as_ref().len() {
+                file.prefault()?;
+            }
+        }
+        let mode = self
+            .pipeline
+            .mode(&Request { selection: Some(String::new()), ..Request::in_mode(mode) })?
+            .clone();
+        match &mut self.pipeline.cleaner {
+            Some(cleaner) if mode.policy != Policy::None => cleaner.wake(&mode, control),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes into a request's record what the machine says after it.
+    pub(crate) fn complete(&mut self, record: &mut Record) {
+        self.watch.end(record, resident_fraction(&self.files));
+        let own = |bytes: Option<u64>| bytes.map(|b| b.saturating_sub(self.base_bytes));
+        record.memory = MemoryUse {
+            planned_bytes: self.plan.total_bytes as u64,
+            resident_bytes: own(memory::resident_bytes()),
+            peak_bytes: own(memory::peak_resident_bytes()),
+        };
+        if record.memory.exceeds_plan() {
+            tracing::warn!(?record.memory, "more memory was used than planned");
+        }
+    }
+}
+
+/// Part of the mapped weights that is in memory, from 0 to 1; `None` where the system does not tell.
+pub(crate) fn resident_fraction(files: &[Arc<MappedFile>]) -> Option<f64> {
+    let total: usize = files.iter().map(|f| (**f).as_ref().len()).sum();
+    let resident: usize = files.iter().map(|f| f.resident_bytes()).sum::<std::result::Result<_, _>>().ok()?;
+    Some(resident as f64 / total.max(1) as f64)
+}
+
+fn lap_ms(start: Instant) -> f64 {
+    start.elapsed().as_secs_f64() * 1e3
+}
+
+fn pool(threads: Option<usize>) -> Result<Arc<ThreadPool>> {
+    let builder = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0));
+    let pool = builder.thread_name(|n| format!("undertone-{n}")).build();
+    pool.map(Arc::new).map_err(|e| EngineError::Thread(e.to_string()))
+}
+
+/// The plan for an engine of `config` that keeps the prefixes of the modes `warm`.
+fn plan(config: &EngineConfig, warm: &[&Mode], threads: usize) -> Result<Plan> {
+    let read = |path: &PathBuf| TextFootprint::read(path);
+    let others = config.other_quantisations.iter().map(|(name, path)| Ok((name.clone(), read(path)?)));
+    let request = PlanRequest {
+        speech: SpeechFootprint::read(&config.speech_model)?,
+        text: config.text_model.as_ref().map(read).transpose()?,
+        other_quantisations: others.collect::<Result<_>>()?,
+        device: Device::Cpu,
+        budget_bytes: config.budget_bytes.or_else(plan::free_memory_bytes).unwrap_or(usize::MAX),
+        context_tokens: config.context_tokens,
+        kv: config.kv,
+        max_hypotheses: config.max_hypotheses,
+        prefix_slot_tokens: warm
+            .iter()
+            .filter(|m| m.policy != Policy::None)
+            .map(|m| plan::prefix_tokens(m))
+            .collect(),
+        threads,
+        allow: config.allow.clone(),
+    };
+    Ok(request.plan())
+}
+
+/// The file the plan settled on.
+fn text_model<'a>(config: &'a EngineConfig, plan: &Plan) -> Option<&'a Path> {
+    let replacement = plan.settings.text_model.as_ref();
+    let other = replacement.and_then(|name| config.other_quantisations.iter().find(|(n, _)| n == name));
+    other.map(|(_, path)| path).or(config.text_model.as_ref()).map(PathBuf::as_path)
+}
+
+/// The sentence that warm-up dictates (16 kHz).
+pub fn warm_up_samples() -> Vec<f32> {
+    WARM_UP_CLIP.as_chunks().0.iter().map(|s| f32::from(i16::from_le_bytes(*s)) / 32768.0).collect()
+}
