@@ -185,7 +185,7 @@ fn table(plan: &Plan, request: &PlanRequest, args: &PlanArgs) -> String {
     let speech = &request.speech;
     let mut row = |label: &str, value: &str, note: &str| {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{}", format!("{label:<26}{value:>14}  {note}").trim_end());
+        let _ = writeln!(out, "{}", format!("{label:<30}{value:>12}  {note}").trim_end());
     };
     row("speech model", "", &format!("{} ({})", name(&args.speech_model), speech.quantisation));
     if let Some(text) = &request.text {

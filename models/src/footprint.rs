@@ -88,8 +88,8 @@ impl SpeechFootprint {
         // before and behind the activation.
         let layer = (4 * c.d_model).max(c.d_model + 2 * c.encoder_ffn_dim);
         let frames = t * (4 * c.d_model + layer);
-        // Samples, their padded copy, the spectrogram and the window cut out of it.
-        let audio = 2 * 160 * WINDOW_FRAMES + 2 * WINDOW_FRAMES * c.num_mel_bins;
+        // Samples, the spectrogram, and the window cut out of it.
+        let audio = WINDOW_FRAMES * (160 + 2 * c.num_mel_bins);
         let head_dim = c.d_model / c.encoder_attention_heads;
         F32_BYTES * (frames + audio) + threads * thread_scratch_bytes(t, head_dim)
     }

@@ -15,13 +15,13 @@ use undertone_models::footprint::{PREFILL_CHUNK_TOKENS, SpeechFootprint, TextFoo
 use undertone_models::kv_cache::KvType;
 
 /// The process itself: the code it touches, the standard library's and the allocator's own.
-const PROCESS_BYTES: usize = 8 << 20;
+const PROCESS_BYTES: usize = 7 << 20;
 /// What each computing thread adds: its stack and the allocator's pages for it.
 const THREAD_BYTES: usize = 1 << 19;
 /// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
-/// Part of everything else that is kept free: fragments, and what is measured but not planned.
-const MARGIN_PER_MILLE: usize = 20;
+/// Part of everything else that is kept free, for what differs from run to run.
+const MARGIN_PER_MILLE: usize = 15;
 
 /// Where the models compute, and so whose memory the budget is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -190,9 +190,15 @@ impl PlanRequest {
             t.prefill_scratch_bytes(PREFILL_CHUNK_TOKENS, settings.context_tokens, threads)
                 .max(t.verify_scratch_bytes(VERIFY_TOKENS))
         });
-        let runtime = match self.device {
-            Device::Cpu => PROCESS_BYTES + threads * THREAD_BYTES,
-            Device::Cuda => CUDA_CONTEXT_BYTES,
+        // What is freed stays resident for a while (giving it back and faulting it in again at the
+        // next window costs more than half of the encoder's time): up to all scratch of both models,
+        // and holes where files of vocabulary were read. Measured, see docs/memory.md.
+        let tokenizers = speech.map_or(0, |s| s.tokenizer_bytes) + text.map_or(0, |t| t.tokenizer_bytes);
+        let (retained, runtime) = match self.device {
+            Device::Cpu => {
+                (speech_scratch + text_scratch + tokenizers / 2, PROCESS_BYTES + threads * THREAD_BYTES)
+            }
+            Device::Cuda => (0, CUDA_CONTEXT_BYTES),
         };
         let line = |name, bytes| Line { name, bytes, estimate: false };
         let estimate = |name, bytes| Line { name, bytes, estimate: true };
@@ -212,6 +218,7 @@ impl PlanRequest {
             line("KV cache, speech window", speech.map_or(0, |s| s.cross_cache_bytes(KvType::F32))),
             line("prompt prefixes", slots * kv_position),
             line("scratch", speech_scratch.max(text_scratch)),
+            estimate("freed but retained", retained),
             estimate("runtime", runtime),
         ];
         let sum: usize = lines.iter().map(|l| l.bytes).sum();
