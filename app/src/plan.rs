@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use undertone_engine::plan::{self, Plan, PlanRequest, RemedyKind, Verdict, mebibytes};
 use undertone_engine::prompt::Mode;
+use undertone_engine::telemetry::memory;
 use undertone_engine::transcribe::SpeechOptions;
 use undertone_models::ModelError;
 use undertone_models::footprint::{SpeechFootprint, TextFootprint};
@@ -38,6 +39,9 @@ pub(crate) struct PlanArgs {
     /// What may be changed when it does not fit, in the order it is tried.
     #[arg(long, value_enum, value_delimiter = ',', value_name = "REMEDY,...")]
     allow: Vec<Allow>,
+    /// Modes whose prompt prefix is kept computed.
+    #[arg(long, value_delimiter = ',', value_name = "NAME,...", default_value = "standard")]
+    modes: Vec<String>,
     /// Threads to compute with; all cores by default.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
@@ -149,14 +153,14 @@ fn request(args: &PlanArgs, store: &Store) -> Result<PlanRequest> {
             Kv::Q8 => KvType::Q8,
         },
         max_hypotheses: speech_options.best_of.max(speech_options.fallback_beam_size),
-        prefix_slot_tokens: modes.values().map(plan::prefix_tokens).collect(),
+        prefix_slot_tokens: args.modes.iter().filter_map(|m| modes.get(m)).map(plan::prefix_tokens).collect(),
         threads: args.threads.map_or_else(cores, usize::from),
         allow: args.allow.iter().map(|a| RemedyKind::ALL[*a as usize]).collect(),
     })
 }
 
 fn budget_bytes(args: &PlanArgs) -> Result<usize, Failure> {
-    let free = || (args.device.device == plan::Device::Cpu).then(plan::free_memory_bytes).flatten();
+    let free = || (args.device.device == plan::Device::Cpu).then(memory::available_bytes).flatten();
     args.budget.or(args.device.memory_bytes).or_else(free).ok_or_else(|| {
         let what = "how much memory there is cannot be told here: name it, such as --budget 8GiB";
         Failure::new(Exit::Usage, what)

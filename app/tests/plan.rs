@@ -9,8 +9,9 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
-use undertone_models::causal_lm::{CausalLm, Logits};
-use undertone_models::footprint::{KvType, SpeechFootprint, TextFootprint};
+use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::footprint::{SpeechFootprint, TextFootprint};
+use undertone_models::kv_cache::KvType;
 use undertone_models::weights::{BlockType, Weights, ctranslate2, gguf::Gguf, safetensors};
 use undertone_models::whisper::Whisper;
 
@@ -99,8 +100,8 @@ fn synthetic_language_models_compute_finite_logits_in_every_quantisation() {
         let text = "Any text, für alle: 語!\n";
         let tokens = lm.tokenizer().encode(text).unwrap();
         assert_eq!(lm.tokenizer().decode(&tokens), text, "{like}");
-        let mut cache = lm.new_cache(tokens.len()).unwrap();
-        let logits = lm.forward(&tokens, &mut cache, Logits::All).unwrap().unwrap();
+        let mut cache = lm.new_cache(tokens.len(), KvType::F32).unwrap();
+        let logits = lm.forward(&tokens, &mut cache, Pass::Score).unwrap().unwrap();
         let logits = logits.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         assert!(logits.iter().all(|l| l.is_finite()), "{like} {quant}");
         let spread = logits.iter().map(|l| l * l).sum::<f32>() / logits.len() as f32;

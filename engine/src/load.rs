@@ -190,7 +190,7 @@ fn plan(config: &EngineConfig, warm: &[&Mode], threads: usize) -> Result<Plan> {
         text: config.text_model.as_ref().map(read).transpose()?,
         other_quantisations: others.collect::<Result<_>>()?,
         device: Device::Cpu,
-        budget_bytes: config.budget_bytes.or_else(plan::free_memory_bytes).unwrap_or(usize::MAX),
+        budget_bytes: config.budget_bytes.or_else(memory::available_bytes).unwrap_or(usize::MAX),
         context_tokens: config.context_tokens,
         kv: config.kv,
         max_hypotheses: config.max_hypotheses,

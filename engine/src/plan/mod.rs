@@ -2,13 +2,11 @@
 //! line, before a weight is read. The answer is a fit or a refusal with figures; nothing is ever
 //! moved elsewhere quietly.
 
-mod free;
 mod remedy;
 #[cfg(test)]
 mod tests;
 
 use crate::prompt::Mode;
-pub use free::free_memory_bytes;
 pub use remedy::{MIN_CONTEXT_TOKENS, Remedy, RemedyKind};
 use serde::Serialize;
 use undertone_models::footprint::{PREFILL_CHUNK_TOKENS, SpeechFootprint, TextFootprint, VERIFY_TOKENS};

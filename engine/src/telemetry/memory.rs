@@ -26,8 +26,8 @@ pub fn major_faults() -> Option<u64> {
 
 /// Memory that can be taken without swapping: what the kernel counts as available, or what is left of the
 /// tightest control group around this process, if that is less.
-pub fn available_bytes() -> Option<u64> {
-    available_bytes_under(Path::new("/"))
+pub fn available_bytes() -> Option<usize> {
+    available_bytes_under(Path::new("/")).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
 fn available_bytes_under(root: &Path) -> Option<u64> {
