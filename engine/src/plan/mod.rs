@@ -19,7 +19,7 @@ const THREAD_BYTES: usize = 1 << 19;
 /// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
 /// Part of everything else that is kept free, for what differs from run to run.
-const MARGIN_PER_MILLE: usize = 15;
+const MARGIN_PER_MILLE: usize = 20;
 
 /// Where the models compute, and so whose memory the budget is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
