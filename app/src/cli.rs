@@ -4,11 +4,15 @@ use crate::plan::PlanArgs;
 use crate::store::cli::ModelsArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
+use undertone_engine::clean::spoken::Replacement;
 
 /// Speech in, clean text out: Whisper and a language model in one process, no network needed.
 #[derive(Parser, Debug)]
 #[command(name = "undertone", version, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
+    /// Tell on stderr what is done: stages with their times at debug. Dictated text is never logged.
+    #[arg(long, global = true, value_name = "error|warn|info|debug|trace")]
+    pub(crate) log: Option<tracing::Level>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -61,6 +65,15 @@ pub(crate) struct TranscribeArgs {
     /// what follows a doubtful result. faster-whisper gives that program's text, for comparisons.
     #[arg(long, value_enum, default_value_t = Conventions::Undertone)]
     pub(crate) conventions: Conventions,
+    /// Write "comma", "new line" and their like as what they name.
+    #[arg(long)]
+    pub(crate) spoken_punctuation: bool,
+    /// Write numbers in figures: "twenty five percent" as 25 %.
+    #[arg(long)]
+    pub(crate) figures: bool,
+    /// Write a word or phrase as another: --replace "k eight s=k8s".
+    #[arg(long, value_name = "HEARD=WRITTEN", value_parser = replacement)]
+    pub(crate) replace: Vec<Replacement>,
     /// Milliseconds the language model may take a file; what it has not cleaned by then is cleaned by
     /// rule.
     #[arg(long, value_name = "MS")]
@@ -91,6 +104,15 @@ pub(crate) enum Conventions {
     Undertone,
     /// Zeros in the spectrogram, Whisper's list of symbols, chance at once.
     FasterWhisper,
+}
+
+fn replacement(text: &str) -> Result<Replacement, String> {
+    match text.split_once('=') {
+        Some((heard, written)) if !heard.trim().is_empty() => {
+            Ok(Replacement { heard: heard.trim().into(), written: written.trim().into() })
+        }
+        _ => Err("expected HEARD=WRITTEN".into()),
+    }
 }
 
 /// Where to compute.

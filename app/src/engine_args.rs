@@ -2,6 +2,7 @@
 
 use crate::cli::Device;
 use crate::exit::{Exit, Failure};
+use crate::plan;
 use crate::store::{Kind, Store, StoreConfig};
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -30,9 +31,18 @@ pub(crate) struct EngineArgs {
     /// Positions of the language model's context.
     #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=131_072))]
     pub(crate) context: u32,
-    /// How the language model's keys and values are stored: f32, or q8 (8 bits, a quarter of the memory).
-    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = kv_type)]
+    /// How the language model's keys and values are stored: q8 takes 9/32 of the memory.
+    #[arg(long, value_name = "f32|q8", default_value = "f32", value_parser = kv_type)]
     pub(crate) kv: KvType,
+    /// Memory that may be taken, such as 8GiB; what is free by default.
+    #[arg(long, value_name = "SIZE", value_parser = plan::size)]
+    pub(crate) budget: Option<usize>,
+    /// What may be changed when the models do not fit (see `undertone plan`).
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "REMEDY,...")]
+    pub(crate) allow: Vec<plan::Allow>,
+    /// Lock the weights in memory (`ulimit -l` must allow it).
+    #[arg(long)]
+    pub(crate) lock_memory: bool,
     /// Never touch the network, even when a model is missing.
     #[arg(long)]
     pub(crate) offline: bool,
@@ -89,6 +99,13 @@ impl EngineArgs {
             context_tokens: self.context as usize,
             kv: self.kv,
             threads: self.threads.map(usize::from),
+            budget_bytes: self.budget,
+            other_quantisations: match self.allow.contains(&plan::Allow::SmallerQuant) {
+                true => plan::text_model_paths(&store)?,
+                false => Vec::new(),
+            },
+            allow: self.allow.iter().map(|a| a.kind()).collect(),
+            lock_memory: self.lock_memory,
             modes: self.own_modes()?,
             warm_modes: modes.iter().map(|m| (*m).to_string()).collect(),
             ..EngineConfig::new(speech.path)

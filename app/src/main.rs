@@ -21,6 +21,11 @@ fn main() -> ExitCode {
     // `undertone ... | head` should end quietly, as other command-line programs do.
     reset_sigpipe();
     let cli = cli::Cli::parse();
+    if let Some(level) = cli.log {
+        use tracing_subscriber::fmt::format::FmtSpan;
+        let log = tracing_subscriber::fmt().with_max_level(level).with_span_events(FmtSpan::CLOSE);
+        log.with_writer(std::io::stderr).init();
+    }
     let result = match cli.command {
         cli::Command::Transcribe(args) => transcribe::run(&args),
         cli::Command::Models(args) => store::cli::run(&args),

@@ -1,12 +1,13 @@
 //! `undertone plan`: what both models would take, from the headers of their files.
 
+use crate::engine_args::kv_type;
 use crate::exit::{Exit, Failure};
 use crate::store::{Kind, Store, StoreConfig};
 use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use undertone_engine::plan::{self, Plan, PlanRequest, RemedyKind, Verdict, mebibytes};
 use undertone_engine::prompt::Mode;
 use undertone_engine::telemetry::memory;
@@ -28,8 +29,8 @@ pub(crate) struct PlanArgs {
     #[arg(long, value_name = "TOKENS", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(256..=131_072))]
     context: u32,
     /// How the language model's keys and values are kept.
-    #[arg(long, value_enum, default_value_t = Kv::F32)]
-    kv: Kv,
+    #[arg(long, value_name = "f32|q8", default_value = "f32", value_parser = kv_type)]
+    kv: KvType,
     /// Memory that may be taken, such as 8GiB; what is free on this machine by default.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     budget: Option<usize>,
@@ -50,16 +51,9 @@ pub(crate) struct PlanArgs {
     json: bool,
 }
 
+/// Remedies by their names on the command line.
 #[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Kv {
-    /// As computed.
-    F32,
-    /// In 8 bits.
-    Q8,
-}
-
-#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
-enum Allow {
+pub(crate) enum Allow {
     /// Fewer positions of context, 1024 at least.
     SmallerContext,
     /// Keys and values in 8 bits.
@@ -68,6 +62,12 @@ enum Allow {
     SmallerQuant,
     /// The speech model on the processor (with --device cuda).
     WhisperOnCpu,
+}
+
+impl Allow {
+    pub(crate) fn kind(self) -> RemedyKind {
+        RemedyKind::ALL[self as usize]
+    }
 }
 
 /// A device, and its memory where it was named.
@@ -93,7 +93,7 @@ impl Device {
 
 /// Bytes of a size as people write it: `8GiB`, `8 GB`, `7.5G`, `8192MiB`. A unit is needed; those
 /// with an i, and single letters, are powers of 1024.
-fn size(text: &str) -> Result<usize, String> {
+pub(crate) fn size(text: &str) -> Result<usize, String> {
     let wrong = || format!("'{text}' is not a size; write a number and a unit, such as 8GiB or 8192MiB");
     let unit_at = text.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
     let (number, unit) = text.split_at(unit_at);
@@ -148,14 +148,11 @@ fn request(args: &PlanArgs, store: &Store) -> Result<PlanRequest> {
         device: args.device.device,
         budget_bytes: budget_bytes(args)?,
         context_tokens: args.context as usize,
-        kv: match args.kv {
-            Kv::F32 => KvType::F32,
-            Kv::Q8 => KvType::Q8,
-        },
+        kv: args.kv,
         max_hypotheses: speech_options.best_of.max(speech_options.fallback_beam_size),
         prefix_slot_tokens: args.modes.iter().filter_map(|m| modes.get(m)).map(plan::prefix_tokens).collect(),
         threads: args.threads.map_or_else(cores, usize::from),
-        allow: args.allow.iter().map(|a| RemedyKind::ALL[*a as usize]).collect(),
+        allow: args.allow.iter().map(|a| a.kind()).collect(),
     })
 }
 
@@ -170,14 +167,22 @@ fn budget_bytes(args: &PlanArgs) -> Result<usize, Failure> {
 /// Every language model of the store whose header can be read.
 fn installed_text_models(store: &Store) -> Result<Vec<(String, TextFootprint)>> {
     let mut found = Vec::new();
-    for name in store.installed_names()? {
-        let Ok(Some((folder, manifest))) = store.installed(&name) else { continue };
-        if manifest.kind != Kind::Text {
-            continue;
-        }
-        match TextFootprint::read(&manifest.load_path(&folder)) {
+    for (name, path) in text_model_paths(store)? {
+        match TextFootprint::read(&path) {
             Ok(footprint) => found.push((name, footprint)),
             Err(error) => tracing::debug!(%error, "an installed model that cannot be planned"),
+        }
+    }
+    Ok(found)
+}
+
+/// Every language model of the store.
+pub(crate) fn text_model_paths(store: &Store) -> Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for name in store.installed_names()? {
+        let Ok(Some((folder, manifest))) = store.installed(&name) else { continue };
+        if manifest.kind == Kind::Text {
+            found.push((name, manifest.load_path(&folder)));
         }
     }
     Ok(found)

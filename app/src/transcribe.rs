@@ -10,6 +10,7 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use undertone_engine::audio::{self, Pcm};
+use undertone_engine::clean::spoken::Spoken;
 use undertone_engine::telemetry::{Stage, StageTimes};
 use undertone_engine::transcribe::SpeechOptions;
 use undertone_engine::{Engine, Progress, Request, Ticket};
@@ -81,6 +82,11 @@ fn request(args: &TranscribeArgs) -> Result<Request> {
         speech,
         time_limit: args.time_limit_ms.map(Duration::from_millis),
         require_voice: !args.no_vad,
+        spoken: Spoken {
+            punctuation: args.spoken_punctuation,
+            figures: args.figures,
+            replacements: args.replace.clone(),
+        },
         ..Request::in_mode(&args.mode)
     })
 }

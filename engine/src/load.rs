@@ -184,11 +184,13 @@ fn pool(threads: Option<usize>) -> Result<Arc<ThreadPool>> {
 /// The plan for an engine of `config` that keeps the prefixes of the modes `warm`.
 fn plan(config: &EngineConfig, warm: &[&Mode], threads: usize) -> Result<Plan> {
     let read = |path: &PathBuf| TextFootprint::read(path);
-    let others = config.other_quantisations.iter().map(|(name, path)| Ok((name.clone(), read(path)?)));
+    // A file that cannot be planned is no remedy.
+    let others =
+        config.other_quantisations.iter().filter_map(|(name, path)| Some((name.clone(), read(path).ok()?)));
     let request = PlanRequest {
         speech: SpeechFootprint::read(&config.speech_model)?,
         text: config.text_model.as_ref().map(read).transpose()?,
-        other_quantisations: others.collect::<Result<_>>()?,
+        other_quantisations: others.collect(),
         device: Device::Cpu,
         budget_bytes: config.budget_bytes.or_else(memory::available_bytes).unwrap_or(usize::MAX),
         context_tokens: config.context_tokens,

@@ -1,7 +1,8 @@
+use crate::clean::spoken::Spoken;
 use crate::cleanup::{Brief, Cleaner, Cleanup};
 use crate::control::Control;
 use crate::error::{EngineError, Result};
-use crate::prompt::{Input, Mode, Modes};
+use crate::prompt::{Input, Mode, Modes, Policy};
 use crate::telemetry::{Record, Stage};
 use crate::transcribe::{SpeechOptions, Transcriber, Transcript};
 use crate::vad::Vad;
@@ -24,6 +25,8 @@ pub struct Request {
     pub time_limit: Option<Duration>,
     /// Whether text that was surely heard and needs no clean-up is left alone by the model.
     pub skip_clean_text: bool,
+    /// What is applied to the transcript before clean-up: vocabulary, spoken punctuation, figures.
+    pub spoken: Spoken,
     /// Whether recordings in which no voice is found give no text.
     pub require_voice: bool,
 }
@@ -36,6 +39,7 @@ impl Default for Request {
             selection: None,
             time_limit: None,
             skip_clean_text: false,
+            spoken: Spoken::default(),
             require_voice: true,
         }
     }
@@ -192,7 +196,11 @@ impl Pipeline {
         };
         let skip_above = request.skip_clean_text.then(|| transcript.avg_logprob());
         let brief = Brief { mode: &mode, language, selection, skip_above };
-        cleanup.advance(self.cleaner.as_mut(), source, brief, last, control)
+        let source = match mode.policy {
+            Policy::None => source.into(),
+            _ => request.spoken.apply(source, language),
+        };
+        cleanup.advance(self.cleaner.as_mut(), &source, brief, last, control)
     }
 
     /// Forgets all that a request left half done.

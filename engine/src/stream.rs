@@ -1,6 +1,7 @@
 //! Dictation while it is spoken: finished segments become text, and the language model reads and
 //! cleans them, while the user goes on. When they stop, only the tail is left.
 
+use crate::clean::spoken::Spoken;
 use crate::cleanup::Cleanup;
 use crate::control::{CancelToken, Control};
 use crate::error::{EngineError, Result};
@@ -198,6 +199,10 @@ impl Session {
         self.hear(range, pipeline, control)?;
         let raw_text = self.transcript.text();
         control.raw_text = Some(raw_text.clone());
+        if self.request.spoken != Spoken::default() {
+            // A command may reach over the pause: it is read when all is said.
+            return Ok(());
+        }
         pipeline.advance_cleanup(
             &mut self.cleanup,
             &self.transcript,

@@ -10,7 +10,9 @@ use crate::kv_cache::{KvType, kv_bytes_per_position};
 use crate::tokenizer::Tokenizer;
 use crate::weights::gguf::{Gguf, Value};
 use crate::weights::{BlockType, Weights};
-use crate::whisper::{SpecialTokens, SpeechFiles, WINDOW_FRAMES, WhisperConfig};
+use crate::whisper::{
+    FRAMES_PER_SECOND, SAMPLE_RATE_HZ, SpecialTokens, SpeechFiles, WINDOW_FRAMES, WhisperConfig,
+};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -77,6 +79,12 @@ impl SpeechFootprint {
     fn position_bytes(&self, kv: KvType) -> usize {
         let (c, heads) = (&self.config, self.config.decoder_attention_heads);
         kv_bytes_per_position(c.decoder_layers, heads, c.d_model / heads, kv)
+    }
+
+    /// Bytes of a recording of `seconds`: its samples, their padded copy, and the spectrogram.
+    pub fn recording_bytes(&self, seconds: usize) -> usize {
+        let samples = seconds * SAMPLE_RATE_HZ as usize;
+        F32_BYTES * (2 * samples + seconds * FRAMES_PER_SECOND * self.config.num_mel_bins)
     }
 
     /// Peak bytes of activations while one 30 s window is encoded by `threads`, the window's

@@ -4,7 +4,7 @@
 //!
 //! `cargo run --release -p undertone-benches --bin cleanup -- WHISPER GGUF CLEANUP.JSONL [PAIRS] [MODE] [drafted-only]`
 //!
-//! `PAIRS` are taken evenly from all categories.
+//! `PAIRS` are taken evenly from all categories. With `standard+figures` numbers are written in figures first.
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use undertone_benches::word_errors;
 use undertone_engine::clean::rules;
+use undertone_engine::clean::spoken::Spoken;
 use undertone_engine::telemetry::{Counts, Stage};
 use undertone_engine::{CleanedBy, Dictation, Engine, EngineConfig, Request};
 
@@ -59,6 +60,7 @@ fn main() -> Result<()> {
     };
     let most: usize = rest.first().map_or(Ok(200), |n| n.parse())?;
     let mode = rest.get(1).map_or("standard", String::as_str);
+    let (mode, figures) = mode.strip_suffix("+figures").map_or((mode, false), |mode| (mode, true));
     let drafted_only = rest.get(2).is_some();
     let config =
         EngineConfig { warm_modes: vec![mode.into()], ..EngineConfig::new(whisper).with_text_model(gguf) };
@@ -67,7 +69,8 @@ fn main() -> Result<()> {
         true => None,
         false => Some(Engine::start(EngineConfig { speculate: false, ..config })?),
     };
-    let request = Request::in_mode(mode);
+    let spoken = Spoken { figures, ..Spoken::default() };
+    let request = Request { spoken, ..Request::in_mode(mode) };
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
     for pair in evenly(pairs, most)? {
         let text = |key: &str| pair[key].as_str().unwrap_or_default();
@@ -101,7 +104,7 @@ fn main() -> Result<()> {
             tally.words += if i == 0 { words } else { 0 };
         }
     }
-    println!("{}", serde_json::to_string_pretty(&report(gguf, mode, tallies))?);
+    println!("{}", serde_json::to_string_pretty(&report(gguf, (mode, figures), tallies))?);
     Ok(())
 }
 
@@ -118,7 +121,7 @@ fn evenly(path: &str, most: usize) -> Result<Vec<Value>> {
     Ok(turns.take(most).cloned().collect())
 }
 
-fn report(gguf: &str, mode: &str, tallies: BTreeMap<String, Tally>) -> Value {
+fn report(gguf: &str, (mode, figures): (&str, bool), tallies: BTreeMap<String, Tally>) -> Value {
     let mut all = Tally::default();
     let mut categories = serde_json::Map::new();
     for (name, t) in tallies {
@@ -140,7 +143,7 @@ fn report(gguf: &str, mode: &str, tallies: BTreeMap<String, Tally>) -> Value {
     }
     let model = Path::new(gguf).file_name().map(|n| n.to_string_lossy());
     let threads = std::thread::available_parallelism().map_or(0, Into::into);
-    json!({ "model": model, "mode": mode, "threads": threads, "all": row(&all), "categories": categories })
+    json!({ "model": model, "mode": mode, "figures": figures, "threads": threads, "all": row(&all), "categories": categories })
 }
 
 fn row(t: &Tally) -> Value {

@@ -1,5 +1,5 @@
 //! The memory plan against what the system reports: an engine for a pair of models, in a process of
-//! its own, dictates a minute of speech with five beams and cleans two thousand words.
+//! its own, dictates a minute of speech with five beams and cleans a hundred words.
 //!
 //! `cargo run --release -p undertone-benches --bin memory -- STORE` for a table of all pairs, or
 //! `... -- WHISPER GGUF|none [CONTEXT] [f32|q8]` for one as JSON.
@@ -73,7 +73,7 @@ fn measure(config: EngineConfig) -> Result<Value> {
     let minute: Vec<f32> = warm_up_samples().repeat(25);
     let speech = SpeechOptions { beam_size: 5, ..SpeechOptions::default() };
     engine.dictate(minute, Request { speech, ..Request::default() })?;
-    engine.clean(&"so we meet on tuesday and um we talk. ".repeat(220), Request::default())?;
+    engine.clean(&"so we meet on tuesday and um we talk. ".repeat(16), Request::default())?;
     let (peak, after) = (peak_resident_bytes().unwrap_or(0), resident_bytes().unwrap_or(0));
     let plan = engine.plan();
     Ok(json!({

@@ -176,6 +176,9 @@ impl Run<'_> {
                 (None, Some(v)) if at > 0 || v != 2 => (v, true),
                 _ => break,
             };
+            // "between one hundred and two hundred"
+            let own_scale =
+                joined && self.value(at + 1).is_some_and(|v| v == last || last >= 1_000 && v > last);
             let fits = match value {
                 0 => i == 0,
                 1..=9 => i == 0 || matches!(last, 20..=90) && last % 10 == 0 || last >= 100,
@@ -183,7 +186,7 @@ impl Run<'_> {
                 100 => (i == 0 || group < 100 && last < 100) && !joined,
                 _ => value < scale && !joined && (i == 0 || group > 0),
             };
-            if !fits || (joined && value >= 100) || last == 0 {
+            if !fits || own_scale || (joined && value >= 100) || last == 0 {
                 break;
             }
             match value {
@@ -232,6 +235,9 @@ impl Run<'_> {
             fraction.chars().chain(std::iter::repeat('0')).take(zeros.max(fraction.len())).collect();
         let (up, down) = moved.split_at(zeros.min(moved.len()));
         let mut out = format!("{whole}{up}").trim_start_matches('0').to_string();
+        if out.is_empty() {
+            out.push('0');
+        }
         if !down.is_empty() {
             out = format!("{out}.{down}");
         }

@@ -26,16 +26,20 @@ const HYPHENATED: &[&str] = &["t-test", "t-tests", "t-testing", "d-day", "b-ball
 const ABBREVIATIONS: &[&str] =
     &["mr", "mrs", "ms", "dr", "st", "vs", "etc", "eg", "ie", "no", "approx", "prof", "jr", "sr"];
 
-/// Cleans a transcript in `lang` ("en", "de", ...). Keeps line breaks; text in scripts without
-/// spaces is only rid of superfluous white space. Applied twice it does what it does once.
+/// Cleans a transcript in `lang` ("en", "de", ...). Keeps line breaks, and one
+/// empty line between paragraphs; text in scripts without spaces is only rid of superfluous white space. Applied twice it does what it does once.
 pub fn clean(text: &str, lang: &str) -> String {
     let lines: Vec<String> = text.lines().map(|l| clean_line(l, lang)).collect();
     let mut out = String::with_capacity(text.len());
-    for line in lines.iter().filter(|l| !l.is_empty()) {
-        if !out.is_empty() {
-            out.push('\n');
+    let mut paragraph = false;
+    for line in &lines {
+        if !line.is_empty() {
+            if !out.is_empty() {
+                out += if paragraph { "\n\n" } else { "\n" };
+            }
+            out += line;
         }
-        out += line;
+        paragraph = line.is_empty();
     }
     out
 }

@@ -260,7 +260,7 @@ fn symbol(c: char, before: char, after: char, address: bool) -> Option<&'static 
         '@' => "at",
         '=' => "equals",
         '+' => "plus",
-        '-' | '−' if !before.is_alphanumeric() && after.is_ascii_digit() => "minus",
+        '-' | '−' if !before.is_alphanumeric() && (after.is_ascii_digit() || is_currency(after)) => "minus",
         '.' if before.is_alphanumeric() && after.is_alphanumeric() => "dot",
         '.' if !before.is_alphanumeric() && after.is_ascii_digit() => "point",
         ':' if address => "colon",

@@ -14,6 +14,8 @@ use undertone_models::kv_cache::KvType;
 
 /// The process itself: the code it touches, the standard library's and the allocator's own.
 const PROCESS_BYTES: usize = 7 << 20;
+/// Seconds of a recording whose samples and spectrogram are planned; longer ones add 150 KiB a second.
+const RECORDING_S: usize = 150;
 /// What each computing thread adds: its stack and the allocator's pages for it.
 const THREAD_BYTES: usize = 1 << 19;
 /// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
@@ -194,7 +196,7 @@ impl PlanRequest {
         let tokenizers = speech.map_or(0, |s| s.tokenizer_bytes) + text.map_or(0, |t| t.tokenizer_bytes);
         let (retained, runtime) = match self.device {
             Device::Cpu => {
-                (speech_scratch + text_scratch + tokenizers / 2, PROCESS_BYTES + threads * THREAD_BYTES)
+                (speech_scratch + text_scratch + tokenizers / 4, PROCESS_BYTES + threads * THREAD_BYTES)
             }
             Device::Cuda => (0, CUDA_CONTEXT_BYTES),
         };
@@ -215,6 +217,7 @@ impl PlanRequest {
             ),
             line("KV cache, speech window", speech.map_or(0, |s| s.cross_cache_bytes(KvType::F32))),
             line("prompt prefixes", slots * kv_position),
+            line("recording", speech.map_or(0, |s| s.recording_bytes(RECORDING_S))),
             line("scratch", speech_scratch.max(text_scratch)),
             estimate("freed but retained", retained),
             estimate("runtime", runtime),
