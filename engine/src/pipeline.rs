@@ -106,10 +106,12 @@ impl Pipeline {
     ) -> Result<Dictation> {
         self.mode(request)?;
         let start = Instant::now();
-        let voiced =
-            !request.require_voice || control.stage(Stage::Vad, |_| Ok(self.vad.has_speech(samples)))?;
-        let samples = if voiced { samples } else { &[] };
-        let transcript = self.transcriber.transcribe(samples, &request.speech, control)?;
+        let heard = match request.require_voice {
+            true => control.stage(Stage::Vad, |_| Ok(voiced(&self.vad, samples)))?,
+            false => 0,
+        };
+        let mut transcript = self.transcriber.transcribe(&samples[heard..], &request.speech, control)?;
+        transcript.shift(heard as f64 / f64::from(SAMPLE_RATE_HZ));
         let mut cleanup = Cleanup::default();
         let dictation = self.clean_transcript(&mut cleanup, transcript, request, control)?;
         Ok(finished(dictation, samples.len(), start, control))
@@ -209,6 +211,17 @@ impl Pipeline {
         if let Some(cleaner) = &mut self.cleaner {
             cleaner.generator.reset();
         }
+    }
+}
+
+/// Where a recording is worth hearing from: its end where nobody speaks, a little before the first
+/// speech where that comes late (the model loses the first words behind a long silence).
+fn voiced(vad: &Vad, samples: &[f32]) -> usize {
+    const LEAD: usize = SAMPLE_RATE_HZ as usize;
+    match vad.first_speech(samples) {
+        None => samples.len(),
+        Some(first) if first > 3 * LEAD => first - LEAD,
+        Some(_) => 0,
     }
 }
 

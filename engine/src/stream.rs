@@ -7,7 +7,7 @@ use crate::control::{CancelToken, Control};
 use crate::error::{EngineError, Result};
 use crate::pipeline::{Dictation, Pipeline, Request, finished};
 use crate::telemetry::Stage;
-use crate::transcribe::{Segment, Transcript};
+use crate::transcribe::Transcript;
 use crate::vad::{Event, Segmenter};
 use crate::worker::{Job, Ticket, send};
 use std::ops::Range;
@@ -86,7 +86,7 @@ impl Stream {
     /// [`crate::Failure`] when the engine has ended.
     pub fn finish(mut self) -> std::result::Result<Ticket, Box<crate::Failure>> {
         self.finished = true;
-        let (ticket, reply) = Ticket::new(self.cancel.clone(), Arc::default(), None);
+        let (ticket, reply) = Ticket::of_stream(self.cancel.clone(), self.buffer.clone());
         let job = Job::Finish { stream: self.buffer.clone(), queued: Instant::now(), reply };
         // Waits for a place: a recording must not be lost because others are in the queue.
         self.jobs.send(Box::new(job)).map_err(|_| ticket.refuse(crate::worker::stopped()))?;
@@ -215,7 +215,7 @@ impl Session {
 
     /// Appends what is said in `range`.
     fn hear(&mut self, range: Range<usize>, pipeline: &mut Pipeline, control: &mut Control) -> Result<()> {
-        let heard = match self.partial.take() {
+        let mut heard = match self.partial.take() {
             // Nothing was said since the pause: the same samples give the same text.
             Some((before, transcript)) if before == range => transcript,
             Some((before, transcript)) if before.start == range.start => {
@@ -224,7 +224,7 @@ impl Session {
             }
             _ => self.transcribe(&range, &[], pipeline, control)?,
         };
-        let offset_s = range.start as f64 / f64::from(SAMPLE_RATE_HZ);
+        heard.shift(range.start as f64 / f64::from(SAMPLE_RATE_HZ));
         let all = &mut self.transcript;
         if all.segments.is_empty() {
             (all.language, all.language_probability) = (heard.language, heard.language_probability);
@@ -232,12 +232,7 @@ impl Session {
         all.no_speech_prob = all.no_speech_prob.max(heard.no_speech_prob);
         all.drafted += heard.drafted;
         all.accepted += heard.accepted;
-        let shifted = heard.segments.into_iter().map(|s| Segment {
-            start_s: s.start_s + offset_s,
-            end_s: s.end_s + offset_s,
-            ..s
-        });
-        all.segments.extend(shifted);
+        all.segments.append(&mut heard.segments);
         Ok(())
     }
 

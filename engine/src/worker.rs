@@ -42,6 +42,7 @@ pub(crate) enum Job {
     Finish { stream: Arc<StreamBuffer>, queued: Instant, reply: Reply },
     Close { stream: Arc<StreamBuffer> },
     Wake { mode: String },
+    Stop,
 }
 
 pub(crate) type Reply = std::sync::mpsc::Sender<std::result::Result<Box<Dictation>, Box<Failure>>>;
@@ -195,7 +196,10 @@ pub(crate) fn send(jobs: Option<&SyncSender<Box<Job>>>, job: Job) -> Result<()> 
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        drop(self.jobs.take());
+        // Streams may still hold the queue open; what was queued before is answered first.
+        if let Some(jobs) = self.jobs.take() {
+            let _ = jobs.send(Box::new(Job::Stop));
+        }
         if let Some(thread) = self.thread.take() {
             // Its panics are answered request by request.
             let _ = thread.join();
@@ -208,13 +212,20 @@ pub struct Ticket {
     result: Receiver<std::result::Result<Box<Dictation>, Box<Failure>>>,
     cancel: CancelToken,
     audio: Arc<[f32]>,
+    /// Where the audio of a stream waits that nobody has answered.
+    stream: Option<Arc<StreamBuffer>>,
     raw_text: Option<String>,
 }
 
 impl Ticket {
     pub(crate) fn new(cancel: CancelToken, audio: Arc<[f32]>, raw_text: Option<String>) -> (Ticket, Reply) {
         let (reply, result) = channel();
-        (Ticket { result, cancel, audio, raw_text }, reply)
+        (Ticket { result, cancel, audio, stream: None, raw_text }, reply)
+    }
+
+    pub(crate) fn of_stream(cancel: CancelToken, stream: Arc<StreamBuffer>) -> (Ticket, Reply) {
+        let (ticket, reply) = Ticket::new(cancel, Arc::default(), None);
+        (Ticket { stream: Some(stream), ..ticket }, reply)
     }
 
     /// The request ends within one decoding step.
@@ -239,7 +250,8 @@ impl Ticket {
     }
 
     pub(crate) fn refuse(&self, error: EngineError) -> Box<Failure> {
-        let (audio, raw_text) = (self.audio.clone(), self.raw_text.clone());
+        let waiting = self.stream.as_ref().map(|stream| stream.take().into());
+        let (audio, raw_text) = (waiting.unwrap_or_else(|| self.audio.clone()), self.raw_text.clone());
         Box::new(Failure { stage: None, error, raw_text, audio })
     }
 }
@@ -252,8 +264,18 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, queue: &Receiver<Box<Job>>) {
-        while let Ok(job) = queue.recv() {
+        while let Ok(job) = queue.recv()
+            && !matches!(*job, Job::Stop)
+        {
             self.handle(*job);
+        }
+        self.give_back();
+    }
+
+    /// The audio of a stream that will not be finished waits for its caller.
+    fn give_back(&mut self) {
+        if let Some((stream, session)) = self.session.take() {
+            stream.give_back(session.audio());
         }
     }
 
@@ -279,16 +301,15 @@ impl Worker {
                 let _ = self.guarded(&mut control, |w, control| w.loaded.wake(&mode, control));
             }
             Job::Open { stream, request, control } => {
-                // Another was begun before the last was finished: its audio waits for its caller.
-                if let Some((stream, session)) = self.session.take() {
-                    stream.give_back(session.audio());
-                }
+                self.give_back();
                 let segmenter = self.loaded.pipeline.vad.begin();
                 self.session = Some((stream, Session::new(request, control, segmenter)));
             }
             Job::Advance { stream } => self.advance(&stream),
             Job::Finish { stream, queued, reply } => self.finish(&stream, queued, reply),
             Job::Close { stream } => drop(self.take_session(&stream)),
+            // `run` has ended before.
+            Job::Stop => {}
         }
     }
 

@@ -146,6 +146,37 @@ fn late_text_is_delivered_as_far_as_it_came() {
 }
 
 #[test]
+fn a_limit_that_passes_in_any_stage_still_gives_text() {
+    let clip: Arc<[f32]> = common::clip("report.wav").into();
+    for stage in STAGES {
+        let request = Request { time_limit: Some(Duration::from_millis(50)), ..Request::default() };
+        let sleep = at(stage, || std::thread::sleep(Duration::from_millis(60)));
+        let done = engine().submit(clip.clone(), request, sleep).unwrap().wait().unwrap();
+        assert!(done.text.starts_with(CLEANED), "{stage:?}: {}", done.text);
+        assert!(done.refusals.iter().any(|r| r.contains("time limit")), "{stage:?}: {done:?}");
+    }
+}
+
+#[test]
+fn an_engine_that_ends_answers_what_waits_and_gives_streams_their_audio_back() {
+    let engine = Engine::start(EngineConfig { text_model: None, warm_up: false, ..config() }).unwrap();
+    let clip = common::clip("question.wav");
+    let mut stream = engine.stream(raw(), None).unwrap();
+    stream.push(&clip).unwrap();
+    let tickets: Vec<_> = (0..3).map(|_| engine.submit(&clip[..], raw(), None).unwrap()).collect();
+    drop(engine);
+    for ticket in tickets {
+        assert!(ticket.wait().unwrap().text.contains("next train"));
+    }
+    let failure = match stream.finish() {
+        Ok(ticket) => ticket.wait().unwrap_err(),
+        Err(failure) => failure,
+    };
+    assert!(matches!(failure.error, EngineError::Thread(_)), "{failure:?}");
+    assert_eq!(failure.audio.len(), clip.len());
+}
+
+#[test]
 fn a_full_queue_refuses_and_gives_the_audio_back() {
     let engine = Engine::start(EngineConfig { text_model: None, warm_up: false, ..config() }).unwrap();
     let clip: Arc<[f32]> = common::clip("question.wav").into();

@@ -90,6 +90,19 @@ fn silence_and_noise_give_no_text_and_cost_no_encoder() {
 }
 
 #[test]
+fn first_words_behind_a_long_silence_are_heard() {
+    let engine = engine();
+    let audio = [silence(40.0), common::clip("question.wav")].concat();
+    let streamed = speak(&engine, &audio, 1_600, "raw");
+    let whole = engine.dictate(audio, Request::in_mode("raw")).unwrap();
+    for done in [streamed, whole] {
+        assert!(done.text.starts_with("What time does the next train"), "{}", done.text);
+        let first = &done.transcript.segments[0];
+        assert!((39.0..42.0).contains(&first.start_s) && first.end_s < 45.0, "{first:?}");
+    }
+}
+
+#[test]
 fn work_is_done_while_speech_goes_on_and_only_the_tail_is_left() {
     let engine = engine();
     let pause = silence(2.0);

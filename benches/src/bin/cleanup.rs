@@ -4,7 +4,12 @@
 //!
 //! `cargo run --release -p undertone-benches --bin cleanup -- WHISPER GGUF CLEANUP.JSONL [PAIRS] [MODE] [drafted-only]`
 //!
-//! `PAIRS` are taken evenly from all categories. With `standard+figures` numbers are written in figures first.
+//! In standard mode an oracle that knows nothing of the engine looks for added words, changed numbers
+//! and negations; what it objects to is printed on stderr. `PAIRS` are taken evenly from all categories. With `standard+figures` numbers are written in figures first.
+
+#[path = "../../../engine/tests/clean_cases/oracle.rs"]
+#[allow(unreachable_pub)]
+mod oracle;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -25,6 +30,8 @@ struct Tally {
     drafted: Run,
     plain: Run,
     refusals: BTreeMap<String, usize>,
+    /// Texts of the model that an independent judge objects to.
+    violations: usize,
 }
 
 /// What the language model took.
@@ -91,6 +98,11 @@ fn main() -> Result<()> {
             ensure!(tokens(&slow) == tokens(&result), "drafts changed the tokens of {raw:?}");
         }
         tally.pairs += 1;
+        let violations = oracle::violations(raw, &result.text);
+        if mode == "standard" && !violations.is_empty() {
+            tally.violations += 1;
+            eprintln!("{violations:?}\n  {raw}\n  {}", result.text);
+        }
         tally.taken += usize::from(result.cleaned_by == CleanedBy::Llm && result.refusals.is_empty());
         for why in &result.refusals {
             *tally
@@ -129,6 +141,7 @@ fn report(gguf: &str, (mode, figures): (&str, bool), tallies: BTreeMap<String, T
         all.pairs += t.pairs;
         all.taken += t.taken;
         all.words += t.words;
+        all.violations += t.violations;
         (0..3).for_each(|i| all.errors[i] += t.errors[i]);
         for (sum, more) in [(&mut all.drafted, t.drafted), (&mut all.plain, t.plain)] {
             sum.generate_ms.extend(more.generate_ms);
@@ -169,5 +182,6 @@ fn row(t: &Tally) -> Value {
         "acceptance": ratio(counts.accepted_tokens as f64, counts.drafted_tokens.max(1) as f64),
         "tokens_per_pass": ratio(counts.generated_tokens as f64, counts.passes.max(1) as f64),
         "refusals": t.refusals,
+        "oracle_objections": t.violations,
     })
 }

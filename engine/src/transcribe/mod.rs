@@ -148,6 +148,14 @@ impl Transcript {
         self.segments.iter().map(|s| s.text.as_str()).collect::<Vec<_>>().join(joiner)
     }
 
+    /// Moves all segments by `seconds`: what was transcribed was a part of a recording.
+    pub(crate) fn shift(&mut self, seconds: f64) {
+        for segment in &mut self.segments {
+            segment.start_s += seconds;
+            segment.end_s += seconds;
+        }
+    }
+
     /// Tokens of all segments.
     pub fn token_count(&self) -> usize {
         self.segments.iter().map(|s| s.tokens.len()).sum()

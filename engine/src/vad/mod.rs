@@ -77,12 +77,15 @@ impl Vad {
         Segmenter::new(self.network.clone(), &self.settings)
     }
 
-    /// Whether a recording (mono, 16 kHz) has enough speech to be worth transcribing; looks no further
-    /// than it must.
-    pub fn has_speech(&self, samples: &[f32]) -> bool {
-        let needed = (self.settings.min_speech_ms as usize * SAMPLE_RATE_HZ / 1000).max(1);
-        let frames = needed.div_ceil(FRAME);
-        self.probabilities(samples).filter(|p| *p >= self.settings.threshold).nth(frames - 1).is_some()
+    /// The first sample of the first frame of speech in a recording (mono, 16 kHz), if there is enough
+    /// speech to be worth transcribing. Looks no further than it must.
+    pub fn first_speech(&self, samples: &[f32]) -> Option<usize> {
+        let needed = (self.settings.min_speech_ms as usize * SAMPLE_RATE_HZ / 1000).max(1).div_ceil(FRAME);
+        let probabilities = self.probabilities(samples).enumerate();
+        let mut speech =
+            probabilities.filter(|(_, p)| *p >= self.settings.threshold).map(|(frame, _)| frame * FRAME);
+        let first = speech.next()?;
+        if needed > 1 { speech.nth(needed - 2).map(|_| first) } else { Some(first) }
     }
 
     /// How much speech a whole recording (mono, 16 kHz) has.
