@@ -270,8 +270,10 @@ struct Answer<'a> {
     end: Option<End>,
 }
 
-/// Tokens tried one by one before all are sorted.
+/// Tokens tried one by one before the likeliest are sorted.
 const FIRST_TRIES: usize = 4;
+/// Tokens sorted before the whole vocabulary is.
+const SORTED_FIRST: usize = 256;
 
 impl<'a> Answer<'a> {
     fn new(
@@ -297,15 +299,29 @@ impl<'a> Answer<'a> {
             }
             logits[token as usize] = f32::NEG_INFINITY;
         }
-        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        order.sort_unstable_by(|a, b| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b)));
-        match order.into_iter().find(|token| self.is_licensed(*token)) {
+        match self.likeliest_licensed(logits) {
             Some(token) => self.take(token),
             None => {
                 self.end = Some(End::Limit);
                 false
             }
         }
+    }
+
+    fn likeliest_licensed(&self, logits: &[f32]) -> Option<u32> {
+        let likelier = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+        let mut order: Vec<u32> = (0..logits.len() as u32).collect();
+        let top = SORTED_FIRST.min(order.len());
+        if top < order.len() {
+            order.select_nth_unstable_by(top, likelier);
+        }
+        let (first, rest) = order.split_at_mut(top);
+        first.sort_unstable_by(likelier);
+        let found = first.iter().find(|token| self.is_licensed(**token)).copied();
+        found.or_else(|| {
+            rest.sort_unstable_by(likelier);
+            rest.iter().find(|token| self.is_licensed(**token)).copied()
+        })
     }
 
     /// The bytes `token` adds and whether it ends the answer.

@@ -103,15 +103,15 @@ impl Drop for Stream {
     fn drop(&mut self) {
         if !self.finished {
             self.cancel.cancel();
-            // A full queue drops the session when the next one is opened.
+            // A full queue drops the utterance when the next one is opened.
             let _ = send(Some(&self.jobs), Job::Close { stream: self.buffer.clone() });
         }
     }
 }
 
 /// The engine's side of a stream.
-pub(crate) struct Session {
-    request: Request,
+pub(crate) struct Utterance {
+    pub(crate) request: Request,
     pub(crate) control: Control,
     pub(crate) failed: Option<EngineError>,
     /// Gone once the speech has ended.
@@ -125,9 +125,9 @@ pub(crate) struct Session {
     partial: Option<(Range<usize>, Transcript)>,
 }
 
-impl Session {
-    pub(crate) fn new(request: Request, control: Control, segmenter: Segmenter) -> Session {
-        Session {
+impl Utterance {
+    pub(crate) fn new(request: Request, control: Control, segmenter: Segmenter) -> Utterance {
+        Utterance {
             request,
             control,
             failed: None,

@@ -7,7 +7,7 @@ use crate::error::{EngineError, Result};
 use crate::load::{LoadTimes, Loaded, resident_fraction};
 use crate::pipeline::{Dictation, Request};
 use crate::plan::Plan;
-use crate::stream::{Session, Stream, StreamBuffer};
+use crate::stream::{Stream, StreamBuffer, Utterance};
 use crate::telemetry::Stage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -70,7 +70,7 @@ impl Engine {
                 let modes = loaded.pipeline.modes.keys().cloned().collect();
                 // The starter may have gone; then the queue is closed too.
                 let _ = ready.send(Ok((loaded.plan.clone(), loaded.times, modes, loaded.files.clone())));
-                Worker { loaded, session: None }.run(&queue);
+                Worker { loaded, utterance: None }.run(&queue);
             }
             Err(error) => drop(ready.send(Err(error))),
         };
@@ -259,7 +259,7 @@ impl Ticket {
 /// The engine's thread.
 struct Worker {
     loaded: Loaded,
-    session: Option<(Arc<StreamBuffer>, Session)>,
+    utterance: Option<(Arc<StreamBuffer>, Utterance)>,
 }
 
 impl Worker {
@@ -274,8 +274,8 @@ impl Worker {
 
     /// The audio of a stream that will not be finished waits for its caller.
     fn give_back(&mut self) {
-        if let Some((stream, session)) = self.session.take() {
-            stream.give_back(session.audio());
+        if let Some((stream, utterance)) = self.utterance.take() {
+            stream.give_back(utterance.audio());
         }
     }
 
@@ -303,40 +303,40 @@ impl Worker {
             Job::Open { stream, request, control } => {
                 self.give_back();
                 let segmenter = self.loaded.pipeline.vad.begin();
-                self.session = Some((stream, Session::new(request, control, segmenter)));
+                self.utterance = Some((stream, Utterance::new(request, control, segmenter)));
             }
             Job::Advance { stream } => self.advance(&stream),
             Job::Finish { stream, queued, reply } => self.finish(&stream, queued, reply),
-            Job::Close { stream } => drop(self.take_session(&stream)),
+            Job::Close { stream } => drop(self.take_utterance(&stream)),
             // `run` has ended before.
             Job::Stop => {}
         }
     }
 
-    fn take_session(&mut self, stream: &Arc<StreamBuffer>) -> Option<Session> {
-        let ours = self.session.as_ref().is_some_and(|(s, _)| Arc::ptr_eq(s, stream));
-        self.session.take_if(|_| ours).map(|(_, session)| session)
+    fn take_utterance(&mut self, stream: &Arc<StreamBuffer>) -> Option<Utterance> {
+        let ours = self.utterance.as_ref().is_some_and(|(s, _)| Arc::ptr_eq(s, stream));
+        self.utterance.take_if(|_| ours).map(|(_, utterance)| utterance)
     }
 
-    /// Works on what has been spoken so far. A failure is kept for [`Worker::finish`].
+    /// Works on what has been spoken so far. After a failure the rest waits for [`Worker::finish`].
     fn advance(&mut self, stream: &Arc<StreamBuffer>) {
         let samples = stream.take();
-        let Some(mut session) = self.take_session(stream) else { return };
-        session.append(&samples);
-        let mut control = std::mem::take(&mut session.control);
-        let result =
-            self.guarded(&mut control, |w, control| session.advance(&mut w.loaded.pipeline, control));
-        session.control = control;
-        if let Err(error) = result {
-            session.failed.get_or_insert(error);
+        let Some(mut utterance) = self.take_utterance(stream) else { return };
+        utterance.append(&samples);
+        if utterance.failed.is_none() {
+            let mut control = std::mem::take(&mut utterance.control);
+            let work = |w: &mut Worker, c: &mut Control| utterance.advance(&mut w.loaded.pipeline, c);
+            let result = self.guarded(&mut control, work);
+            utterance.control = control;
+            utterance.failed = result.err();
         }
-        self.session = Some((stream.clone(), session));
+        self.utterance = Some((stream.clone(), utterance));
     }
 
     fn finish(&mut self, stream: &Arc<StreamBuffer>, queued: Instant, reply: Reply) {
         let queue_ms = queued.elapsed().as_secs_f64() * 1e3;
         let samples = stream.take();
-        let Some(mut session) = self.take_session(stream) else {
+        let Some(mut utterance) = self.take_utterance(stream) else {
             return self.answer(
                 reply,
                 Err(EngineError::Overtaken),
@@ -345,12 +345,18 @@ impl Worker {
                 samples.into(),
             );
         };
-        session.append(&samples);
-        let mut control = std::mem::take(&mut session.control);
-        let audio = session.audio();
-        let result = match session.failed.take() {
-            Some(error) => Err(error),
-            None => self.guarded(&mut control, |w, control| session.finish(&mut w.loaded.pipeline, control)),
+        utterance.append(&samples);
+        let mut control = std::mem::take(&mut utterance.control);
+        let audio = utterance.audio();
+        let result = match utterance.failed.take() {
+            None => self.guarded(&mut control, |w, c| utterance.finish(&mut w.loaded.pipeline, c)),
+            Some(EngineError::Cancelled) => Err(EngineError::Cancelled),
+            // What failed while speech went on is tried once more, as a recording.
+            Some(_) => {
+                let request = &utterance.request;
+                control.restart_time_limit(request.time_limit);
+                self.guarded(&mut control, |w, c| w.loaded.pipeline.dictate(&audio, request, c))
+            }
         };
         self.answer(reply, result, queue_ms, control, audio);
     }

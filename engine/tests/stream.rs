@@ -5,8 +5,10 @@
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
-use undertone_engine::{Dictation, Engine, EngineConfig, Request};
+use undertone_engine::telemetry::Stage;
+use undertone_engine::{Dictation, Engine, EngineConfig, Progress, Request};
 
 /// One engine for all tests, one test at a time: a second stream would end the first.
 fn engine() -> MutexGuard<'static, Engine> {
@@ -84,7 +86,7 @@ fn silence_and_noise_give_no_text_and_cost_no_encoder() {
         let whole = engine.dictate(samples, Request::default()).unwrap();
         for done in [streamed, whole] {
             assert_eq!((done.text.as_str(), done.raw_text.as_str()), ("", ""), "{done:?}");
-            assert_eq!(done.record.times.ms(undertone_engine::telemetry::Stage::Encode), 0.0);
+            assert_eq!(done.record.times.ms(Stage::Encode), 0.0);
         }
     }
 }
@@ -114,13 +116,35 @@ fn work_is_done_while_speech_goes_on_and_only_the_tail_is_left() {
     let done = stream.finish().unwrap().wait().unwrap();
     assert!(done.text.contains("chairs for 12 people"), "{}", done.text);
     let r = &done.record;
-    let speech_ms = r.times.ms(undertone_engine::telemetry::Stage::Encode);
+    let speech_ms = r.times.ms(Stage::Encode);
     assert!(
         r.latency_ms < r.times.total_ms() - 0.9 * speech_ms,
         "{} of {}",
         r.latency_ms,
         r.times.total_ms()
     );
+}
+
+#[test]
+fn what_fails_while_speech_goes_on_is_made_good_at_its_end() {
+    let engine = engine();
+    let clip = common::clip("report.wav");
+    let failed = AtomicBool::new(false);
+    let mut stream = engine
+        .stream(
+            Request::default(),
+            Some(Box::new(move |p| {
+                if p == Progress::Entered(Stage::Encode) && !failed.swap(true, Ordering::Relaxed) {
+                    panic!("injected while speech goes on");
+                }
+            })),
+        )
+        .unwrap();
+    stream.push(&[&clip[..], &silence(2.0)].concat()).unwrap();
+    engine.clean("so that the work on it is done", Request::in_mode("raw")).unwrap();
+    stream.push(&common::clip("question.wav")).unwrap();
+    let done = stream.finish().unwrap().wait().unwrap();
+    assert!(done.text.contains("sales report") && done.text.contains("next train"), "{}", done.text);
 }
 
 #[test]
