@@ -191,12 +191,12 @@ impl PlanRequest {
                 .max(t.verify_scratch_bytes(VERIFY_TOKENS))
         });
         // What is freed stays resident for a while (giving it back and faulting it in again at the
-        // next window costs more than half of the encoder's time): up to all scratch of both models,
+        // next window costs more than half of the encoder's time): all scratch of both models and some,
         // and holes where files of vocabulary were read. Measured, see docs/memory.md.
         let tokenizers = speech.map_or(0, |s| s.tokenizer_bytes) + text.map_or(0, |t| t.tokenizer_bytes);
         let (retained, runtime) = match self.device {
             Device::Cpu => {
-                (speech_scratch + text_scratch + tokenizers / 4, PROCESS_BYTES + threads * THREAD_BYTES)
+                (speech_scratch * 6 / 5 + text_scratch + tokenizers / 4, PROCESS_BYTES + threads * THREAD_BYTES)
             }
             Device::Cuda => (0, CUDA_CONTEXT_BYTES),
         };
@@ -217,7 +217,7 @@ impl PlanRequest {
             ),
             line("KV cache, speech window", speech.map_or(0, |s| s.cross_cache_bytes(KvType::F32))),
             line("prompt prefixes", slots * kv_position),
-            line("recording", speech.map_or(0, |s| s.recording_bytes(RECORDING_S))),
+            line("recording", if on_gpu { 0 } else { self.speech.recording_bytes(RECORDING_S) }),
             line("scratch", speech_scratch.max(text_scratch)),
             estimate("freed but retained", retained),
             estimate("runtime", runtime),
