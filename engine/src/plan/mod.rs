@@ -195,9 +195,10 @@ impl PlanRequest {
         // and holes where files of vocabulary were read. Measured, see docs/memory.md.
         let tokenizers = speech.map_or(0, |s| s.tokenizer_bytes) + text.map_or(0, |t| t.tokenizer_bytes);
         let (retained, runtime) = match self.device {
-            Device::Cpu => {
-                (speech_scratch * 6 / 5 + text_scratch + tokenizers / 4, PROCESS_BYTES + threads * THREAD_BYTES)
-            }
+            Device::Cpu => (
+                (speech_scratch + text_scratch) * 6 / 5 + tokenizers / 3,
+                PROCESS_BYTES + threads * THREAD_BYTES,
+            ),
             Device::Cuda => (0, CUDA_CONTEXT_BYTES),
         };
         let line = |name, bytes| Line { name, bytes, estimate: false };
