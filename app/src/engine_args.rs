@@ -57,13 +57,6 @@ pub(crate) struct Chosen {
 }
 
 impl EngineArgs {
-    /// The modes there are: built in, and those of `--modes`.
-    pub(crate) fn all_modes(&self) -> Result<Modes> {
-        let mut modes = Mode::built_in()?;
-        modes.extend(self.own_modes()?);
-        Ok(modes)
-    }
-
     fn own_modes(&self) -> Result<Modes> {
         let Some(path) = &self.modes else { return Ok(Modes::new()) };
         let text = std::fs::read_to_string(path).map_err(|e| {
@@ -75,7 +68,9 @@ impl EngineArgs {
 
     /// Finds the models, fetching them if they are missing, for an engine that keeps `modes` warm.
     pub(crate) fn choose(&self, modes: &[&str]) -> Result<Chosen> {
-        let known = self.all_modes()?;
+        let own = self.own_modes()?;
+        let mut known = Mode::built_in()?;
+        known.extend(own.clone());
         for name in modes {
             if !known.contains_key(*name) {
                 let names: Vec<&str> = known.keys().map(String::as_str).collect();
@@ -106,7 +101,7 @@ impl EngineArgs {
             },
             allow: self.allow.iter().map(|a| a.kind()).collect(),
             lock_memory: self.lock_memory,
-            modes: self.own_modes()?,
+            modes: own,
             warm_modes: modes.iter().map(|m| (*m).to_string()).collect(),
             ..EngineConfig::new(speech.path)
         };

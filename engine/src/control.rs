@@ -85,11 +85,6 @@ impl Control {
         Control { on_progress: listener, ..self }
     }
 
-    /// Starts with what earlier stages took.
-    pub fn with_times(self, times: StageTimes) -> Control {
-        Control { times, ..self }
-    }
-
     /// # Errors
     /// [`EngineError::Cancelled`] once the request is cancelled.
     pub fn check(&self) -> Result<()> {

@@ -9,11 +9,9 @@ use crate::error::Result;
 use crate::telemetry::Stage;
 use undertone_kernels::MAX_FEW_ROWS;
 use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::footprint::PREFILL_CHUNK_TOKENS;
 use undertone_models::kv_cache::{KvCache, KvType, Snapshot};
 use undertone_models::tokenizer::Tokenizer;
-
-/// Prompt tokens of one forward pass: bounds its scratch memory and the wait for a cancellation.
-pub const PREFILL_CHUNK_TOKENS: usize = 256;
 
 /// What a model is to write.
 pub struct Task<'a> {
@@ -99,11 +97,6 @@ impl Generator {
         &self.lm
     }
 
-    /// Positions of the context.
-    pub fn context_tokens(&self) -> usize {
-        self.cache.capacity()
-    }
-
     /// Computes `prefix` and keeps it in a slot of its own: a prompt that begins so starts there.
     ///
     /// # Errors
@@ -125,11 +118,6 @@ impl Generator {
     pub fn clear_slots(&mut self) {
         self.slots.clear();
         self.reset();
-    }
-
-    /// Bytes of the cache and of the slots.
-    pub fn cache_bytes(&self) -> (usize, usize) {
-        (self.cache.bytes(), self.slots.iter().map(|s| s.snapshot.bytes()).sum())
     }
 
     /// Computes `prompt` ahead of a [`Generator::generate`] whose prompt begins alike. Returns the

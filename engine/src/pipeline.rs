@@ -130,7 +130,6 @@ impl Pipeline {
         let start = Instant::now();
         let language = request.speech.language.clone().unwrap_or_else(|| "en".into());
         let transcript = Transcript { language, language_probability: 1.0, ..Transcript::default() };
-        control.raw_text = Some(text.into());
         let mut cleanup = Cleanup::default();
         let dictation = self.clean_raw(&mut cleanup, transcript, text.into(), request, control)?;
         Ok(finished(dictation, 0, start, control))

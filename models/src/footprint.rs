@@ -16,10 +16,9 @@ use crate::whisper::{
 use std::collections::HashMap;
 use std::path::Path;
 
-/// Tokens of a prompt that are computed at a time.
+/// Tokens of a prompt that are computed at a time: bounds the scratch memory of a pass and the wait for
+/// a cancellation.
 pub const PREFILL_CHUNK_TOKENS: usize = 256;
-/// Drafted tokens that are verified at a time.
-pub const VERIFY_TOKENS: usize = 8;
 
 const F32_BYTES: usize = 4;
 

@@ -175,23 +175,14 @@ const OPENERS: &[&str] = &[
 ];
 const ANYWHERE: &[&str] = &[
     "```",
-    "<|",
-    "|>",
-    "[inst]",
-    "<start_of_turn>",
-    "<end_of_turn>",
-    "assistant:",
     "as an ai",
     "language model",
-    "clean text:",
-    "transcript:",
     "cleaned text",
     "cleaned-up",
     "cleaned up version",
     "i hope this helps",
     "let me know if you",
     "feel free to",
-    "</s>",
     "###",
     "user:",
     "transcript",
@@ -213,7 +204,7 @@ fn echoes(raw: &str, cleaned: &str) -> bool {
     let opens =
         |o: &&&str| start.strip_prefix(**o).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
     OPENERS.iter().filter(opens).any(|o| !said(o))
-        || ANYWHERE.iter().filter(|o| cleaned.contains(**o)).any(|o| !said(o))
+        || ANYWHERE.iter().chain(REMNANTS).filter(|o| cleaned.contains(**o)).any(|o| !said(o))
 }
 
 /// A text of its own: not empty, no remnant of a prompt, no loop.

@@ -9,7 +9,8 @@ mod tests;
 use crate::prompt::Mode;
 pub use remedy::{MIN_CONTEXT_TOKENS, Remedy, RemedyKind};
 use serde::Serialize;
-use undertone_models::footprint::{PREFILL_CHUNK_TOKENS, SpeechFootprint, TextFootprint, VERIFY_TOKENS};
+use undertone_kernels::MAX_FEW_ROWS;
+use undertone_models::footprint::{PREFILL_CHUNK_TOKENS, SpeechFootprint, TextFootprint};
 use undertone_models::kv_cache::KvType;
 
 /// The process itself: the code it touches, the standard library's and the allocator's own.
@@ -188,7 +189,7 @@ impl PlanRequest {
         });
         let text_scratch = text.map_or(0, |t| {
             t.prefill_scratch_bytes(PREFILL_CHUNK_TOKENS, settings.context_tokens, threads)
-                .max(t.verify_scratch_bytes(VERIFY_TOKENS))
+                .max(t.verify_scratch_bytes(MAX_FEW_ROWS))
         });
         // What is freed stays resident for a while (giving it back and faulting it in again at the
         // next window costs more than half of the encoder's time): all scratch of both models and some,

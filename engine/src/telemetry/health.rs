@@ -3,13 +3,14 @@
 
 use super::gpu::{GpuReading, ThrottleReason};
 use super::host::HostReading;
+pub use crate::plan::Device;
 use std::fmt::Write;
 
 /// Below this share of the baseline the speed has fallen.
 const FALL_RATIO: f64 = 0.7;
 
 /// Observations whose median counts.
-const WINDOW: usize = 5;
+pub(super) const WINDOW: usize = 5;
 
 /// Fewer than these tell nothing: one slow dictation is no fall.
 const MIN_OBSERVATIONS: usize = 3;
@@ -22,16 +23,6 @@ const MANY_MAJOR_FAULTS: u64 = 64;
 
 /// Share of the CPUs from which on others are to blame.
 const MUCH_OTHER_LOAD: f64 = 0.25;
-
-/// Where generation runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Device {
-    /// The processor.
-    Cpu,
-    /// An NVIDIA card.
-    Cuda,
-}
 
 /// What is normal on this machine, taken at warm-up.
 #[derive(Clone, Debug, Default, serde::Serialize)]

@@ -1,13 +1,11 @@
 use super::gpu::Gpu;
-use super::health::{Baseline, Device, Health, Observation, check};
+use super::health::{Baseline, Device, Health, Observation, WINDOW, check};
 use super::host::{CpuTimes, HostReading};
 use super::memory::major_faults;
 use super::{Record, Stage};
 use std::collections::VecDeque;
 use std::path::Path;
 
-/// Observations kept: what [`check`] looks at.
-const OBSERVATIONS: usize = 5;
 /// Decoding steps below which a rate says nothing.
 const MIN_PASSES: usize = 2;
 
@@ -22,7 +20,7 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) fn new() -> Watch {
-        let observations = VecDeque::with_capacity(OBSERVATIONS + 1);
+        let observations = VecDeque::with_capacity(WINDOW + 1);
         Watch { gpu: Gpu::open(0), baseline: None, observations, cpu: None, faults: 0 }
     }
 
@@ -55,7 +53,7 @@ impl Watch {
             expected_device: Device::Cpu,
             other_load,
         });
-        if self.observations.len() > OBSERVATIONS {
+        if self.observations.len() > WINDOW {
             self.observations.pop_front();
         }
         let health: Health = check(baseline, self.observations.make_contiguous());

@@ -17,7 +17,7 @@ pub use segmenter::Segmenter;
 use silero::{FRAME, Network};
 
 /// Sample rate of all audio here, in Hz.
-pub const SAMPLE_RATE_HZ: usize = 16_000;
+pub const SAMPLE_RATE_HZ: usize = undertone_models::whisper::SAMPLE_RATE_HZ as usize;
 
 /// The most that [`VadSettings::min_speech_ms`] may ask for.
 const MAX_MIN_SPEECH_MS: u32 = 500;
