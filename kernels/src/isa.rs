@@ -10,6 +10,8 @@ pub enum Isa {
     Avx2 = 1,
     /// AVX-512 F, BW, DQ, VL.
     Avx512 = 2,
+    /// The same with VNNI: products of bytes.
+    Avx512Vnni = 3,
 }
 
 // 255: not looked up yet. Detection gives the same answer in every thread, so a race is harmless.
@@ -18,7 +20,8 @@ static CURRENT: AtomicU8 = AtomicU8::new(255);
 impl Isa {
     /// Every set this machine can run, [`Isa::Scalar`] first: what parity tests walk over.
     pub fn available() -> impl Iterator<Item = Isa> {
-        [Isa::Scalar, Isa::Avx2, Isa::Avx512].into_iter().filter(|isa| *isa <= Isa::detect())
+        let all = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
+        all.into_iter().filter(|isa| *isa <= Isa::detect())
     }
 
     /// The best set this machine has.
@@ -28,7 +31,7 @@ impl Isa {
             use std::arch::is_x86_feature_detected as has;
             let avx2 = has!("avx2") && has!("fma") && has!("f16c");
             if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
-                return Isa::Avx512;
+                return if has!("avx512vnni") { Isa::Avx512Vnni } else { Isa::Avx512 };
             }
             if avx2 {
                 return Isa::Avx2;
@@ -43,6 +46,7 @@ impl Isa {
             0 => Isa::Scalar,
             1 => Isa::Avx2,
             2 => Isa::Avx512,
+            3 => Isa::Avx512Vnni,
             _ => {
                 let isa = Isa::detect();
                 CURRENT.store(isa as u8, Ordering::Relaxed);
@@ -59,12 +63,13 @@ impl Isa {
         isa
     }
 
-    /// Reads the names `scalar`, `avx2`, `avx512`.
+    /// Reads the names `scalar`, `avx2`, `avx512`, `avx512vnni`.
     pub fn parse(name: &str) -> Option<Isa> {
         match name {
             "scalar" => Some(Isa::Scalar),
             "avx2" => Some(Isa::Avx2),
             "avx512" => Some(Isa::Avx512),
+            "avx512vnni" => Some(Isa::Avx512Vnni),
             _ => None,
         }
     }
@@ -90,7 +95,9 @@ macro_rules! per_isa {
                 fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
                 match isa.min($crate::isa::Isa::detect()) {
                     // SAFETY: `detect` has just said that the machine has these features.
-                    $crate::isa::Isa::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Vnni => {
+                        return unsafe { avx512($($arg),*) };
+                    }
                     // SAFETY: as above.
                     $crate::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::isa::Isa::Scalar => {}

@@ -11,6 +11,8 @@ pub mod attention;
 pub mod blocks;
 /// Two strided 1-D convolutions as matrix products without im2col (Whisper's front end).
 pub mod conv1d;
+/// Integer dot products of quantised weights with activations rounded to bytes.
+mod dots;
 /// The f32 matrix-product micro-kernels all larger operations share.
 pub mod gemm;
 /// Which vector instructions this machine has, and the macro that compiles one body for each.

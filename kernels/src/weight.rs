@@ -167,3 +167,38 @@ impl Weight {
         out
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use crate::gemm::tests::noise;
+
+    /// Random bytes are valid blocks of every type once the f16 scales are kept finite.
+    pub(crate) fn random_weight(ty: BlockType, rows: usize, cols: usize) -> Weight {
+        let len = ty.row_bytes(cols).unwrap() * rows;
+        let mut bytes: Vec<u8> = noise(len, 7).iter().map(|v| (v * 128.0) as i32 as u8).collect();
+        let scales: &[usize] = match ty {
+            BlockType::Q4_1 | BlockType::Q5_1 | BlockType::Q4K | BlockType::Q5K => &[0, 2],
+            BlockType::Q2K => &[80, 82],
+            BlockType::Q3K => &[108],
+            BlockType::Q6K => &[208],
+            _ => &[0],
+        };
+        for (i, block) in bytes.chunks_exact_mut(ty.block_bytes()).enumerate() {
+            let v = 0.01 + (i % 7) as f32 * 0.003;
+            match ty {
+                BlockType::F32 => block.copy_from_slice(&(v - 0.02).to_le_bytes()),
+                BlockType::BF16 => block.copy_from_slice(&half::bf16::from_f32(v - 0.02).to_le_bytes()),
+                BlockType::I8 | BlockType::I16 => {}
+                _ => scales
+                    .iter()
+                    .for_each(|at| block[*at..at + 2].copy_from_slice(&half::f16::from_f32(v).to_le_bytes())),
+            }
+        }
+        let weight = Weight::new(Arc::new(bytes), 0..len, ty, rows, cols).unwrap();
+        if matches!(ty, BlockType::I8 | BlockType::I16) {
+            return weight.with_row_scale((0..rows).map(|r| 1e-3 * (r + 1) as f32).collect()).unwrap();
+        }
+        weight
+    }
+}
