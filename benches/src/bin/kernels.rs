@@ -1,5 +1,7 @@
 //! Nanoseconds on one thread: a weight of `linear` by block type, rows of input and instruction set;
-//! a cached element of `attention` (keys and values) by type of the cache.
+//! a cached element of `attention` (keys and values) by type of the cache. Then, on all threads, few
+//! rows on a small matrix that stays in the cache and on large ones that come from memory, with the
+//! gigabytes of weights a second.
 //!
 //! `cargo run --release -p undertone-benches --bin kernels`
 
@@ -13,7 +15,38 @@ const ROWS: usize = 512;
 const COLS: usize = 2048;
 
 fn main() -> anyhow::Result<()> {
-    rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
+    rayon::ThreadPoolBuilder::new().num_threads(1).build()?.install(on_one_thread)?;
+    rayon::ThreadPoolBuilder::new().build()?.install(|| {
+        decode("cache", 576, 1536, 1)?;
+        decode("memory", 8960, 1536, 12)
+    })
+}
+
+/// A pass over `copies` matrices as decoding makes it, by rows of input.
+fn decode(from: &str, rows: usize, cols: usize, copies: usize) -> anyhow::Result<()> {
+    println!("\n{from}: {copies} of {rows}x{cols}, {} threads", rayon::current_num_threads());
+    println!("{:8} {:>15} {:>15} {:>15} {:>15}  ns (GB/s)", "type", "m=1", "m=2", "m=4", "m=8");
+    use BlockType::*;
+    for ty in [F16, I8, IQ4NL, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K, Q6K] {
+        let len = ty.row_bytes(cols).unwrap_or(0) * rows;
+        let weights = (0..copies).map(|_| Weight::new(Arc::new(vec![17u8; len]), 0..len, ty, rows, cols));
+        let weights = weights.collect::<Result<Vec<_>, _>>()?;
+        print!("{:8}", format!("{ty:?}"));
+        for m in [1, 2, 4, 8] {
+            let x = vec![0.5f32; m * cols];
+            let mut y = vec![0f32; m * rows];
+            let [_, best, _] = time_ms(60 / copies, || {
+                weights.iter().for_each(|w| linear(Isa::current(), Regime::Few, &x, w, None, &mut y));
+            });
+            let (ns, bytes) = (best * 1e6, (copies * len) as f64);
+            print!(" {:7.4} ({:5.1})", ns / (copies * rows * cols) as f64, bytes / ns);
+        }
+        println!();
+    }
+    Ok(())
+}
+
+fn on_one_thread() -> anyhow::Result<()> {
     println!("{:8} {:8} {:>8} {:>8} {:>8} {:>8}", "type", "isa", "m=1", "m=8", "m=32", "m=128");
     use BlockType::*;
     for ty in [F32, F16, I8, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2K, Q3K, Q4K, Q5K, Q6K, IQ4NL] {

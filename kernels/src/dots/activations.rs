@@ -2,8 +2,9 @@ use super::{LANES, LEN, lane, place};
 use crate::Isa;
 use crate::isa::per_isa;
 
-/// Numbers that share a scale.
-const SHARE: usize = 32;
+/// Numbers that share a scale: those of a lane. (ggml shares it among 32; a large one spoils fewer
+/// here, at no cost.)
+const GROUP: usize = LEN / LANES;
 
 /// 256 activations of one row.
 #[derive(Clone)]
@@ -36,20 +37,18 @@ per_isa! { fn quantize = quantize_body(x: &[f32], out: &mut Activations) }
 
 #[inline(always)]
 fn quantize_body<const FMA: bool>(x: &[f32], out: &mut Activations) {
-    for (block, x) in x.as_chunks::<SHARE>().0.iter().enumerate() {
+    for (group, x) in x.as_chunks::<GROUP>().0.iter().enumerate() {
+        let (block, part) = (group / 2, group % 2);
         // As bits magnitudes keep their order, and NaN is the largest: it must not get lost.
         let largest = x.iter().fold(0, |max, v| max.max(v.abs().to_bits()));
         let scale = f32::from_bits(largest) / 127.0;
         // NaN and infinity stay in the scale; levels are 0 then, and their products NaN.
         let inverse = if scale.is_normal() { 1.0 / scale } else { 0.0 };
         let levels = x.map(|v| nearest(v * inverse));
-        for part in 0..2 {
-            let group = &levels[16 * part..16 * part + 16];
-            out.scales[lane(block, part)] = scale;
-            out.sums[lane(block, part)] = group.iter().sum::<i32>() as f32;
-        }
+        out.scales[lane(block, part)] = scale;
+        out.sums[lane(block, part)] = levels.iter().sum::<i32>() as f32;
         for (i, four) in levels.as_chunks::<4>().0.iter().enumerate() {
-            out.levels[place(block, 4 * i)..][..4].copy_from_slice(&four.map(|v| v as i8));
+            out.levels[place(block, GROUP * part + 4 * i)..][..4].copy_from_slice(&four.map(|v| v as i8));
         }
     }
 }

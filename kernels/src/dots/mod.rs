@@ -1,6 +1,6 @@
 //! Dot products of quantised weights with activations rounded to eight bits, for a few rows.
 //!
-//! The idea is ggml's Q8_1: an activation row is rounded once to signed bytes, a scale for every 32
+//! The idea is ggml's Q8_1: an activation row is rounded once to signed bytes, a scale for every 16
 //! of them; weights stay the small unsigned integers they are stored as, and bytes are multiplied
 //! with bytes. Every format here is, for each group of 16 weights, `scale * q + offset`, so that
 //!
@@ -8,7 +8,7 @@
 //! y = Σ_groups x_scale * (scale * Σ q x + offset * Σ x)
 //! ```
 //!
-//! Rounded are the activations (by at most half a 127th of the largest of their 32) and the sums of
+//! Rounded are the activations (by at most half a 127th of the largest of their 16) and the sums of
 //! groups, which are f32. Weights and both integer sums are exact, in every instruction set.
 //!
 //! 256 weights at a time are laid out for a register of 16 lanes of 4 bytes: lane `l` has weights of
