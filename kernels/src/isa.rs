@@ -94,8 +94,8 @@ macro_rules! per_isa {
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
                 match isa.min($crate::isa::Isa::detect()) {
-                    // SAFETY: `detect` has just said that the machine has these features.
                     $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Vnni => {
+                        // SAFETY: `detect` has just said that the machine has these features.
                         return unsafe { avx512($($arg),*) };
                     }
                     // SAFETY: as above.

@@ -56,9 +56,9 @@ pub(super) fn row_dots<F: Format, const M: usize>(row: &[u8], x: &[Activations],
 fn group_dots(weights: &[u8; LEN], x: &[i8; LEN]) -> [i32; LANES] {
     let mut dots = [0; LANES];
     for (w, x) in weights.as_chunks::<64>().0.iter().zip(x.as_chunks::<64>().0) {
-        for l in 0..LANES {
+        for (l, dot) in dots.iter_mut().enumerate() {
             for i in 4 * l..4 * l + 4 {
-                dots[l] += w[i] as i32 * x[i] as i32;
+                *dot += w[i] as i32 * x[i] as i32;
             }
         }
     }
