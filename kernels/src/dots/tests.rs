@@ -1,7 +1,7 @@
 use super::*;
+use crate::Weight;
 use crate::gemm::tests::noise;
 use crate::weight::tests::random_weight;
-use crate::{Regime, Weight, linear::cpu::linear};
 use BlockType as Ty;
 
 const TYPES: [Ty; 8] = [Ty::Q4_0, Ty::Q4_1, Ty::Q5_0, Ty::Q5_1, Ty::Q8_0, Ty::Q4K, Ty::Q5K, Ty::Q6K];
@@ -30,8 +30,14 @@ fn exact(w: &[f32], x: &[f32]) -> (f64, f64) {
 }
 
 fn few(isa: Isa, x: &[f32], weight: &Weight) -> Vec<f32> {
-    let mut y = vec![f32::NAN; x.len() / weight.cols() * weight.rows()];
-    linear(isa, Regime::Few, x, weight, None, &mut y);
+    let (m, rows) = (x.len() / weight.cols(), weight.rows());
+    let dots = Dots::new(isa, weight.block_type(), x, weight.cols()).unwrap();
+    let mut y = vec![f32::NAN; m * rows];
+    for row in 0..rows {
+        let mut sums = [f32::NAN; 8];
+        dots.row(weight.row(row), &mut sums[..m]);
+        (0..m).for_each(|i| y[i * rows + row] = sums[i]);
+    }
     y
 }
 

@@ -32,8 +32,9 @@ pub fn linear(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, bias: Option
         Regime::Many => PANEL,
     };
     let dots = match regime {
-        Regime::Few => Dots::new(isa, weight.block_type(), x, cols),
-        Regime::Many => None,
+        // Without vector instructions products of bytes cost more than those of the floats they replace.
+        Regime::Few if isa > Isa::Scalar => Dots::new(isa, weight.block_type(), x, cols),
+        _ => None,
     };
     let task = |t: usize| {
         let from = t * per_task;
@@ -180,7 +181,7 @@ mod tests {
                     let x = noise(m * cols, 11);
                     // Where few rows are rounded to bytes, the tests of `dots` say how far.
                     let rounds = m <= MAX_FEW_ROWS && Dots::new(Isa::Scalar, ty, &x, cols).is_some();
-                    for isa in Isa::available().filter(|_| !rounds) {
+                    for isa in Isa::available().filter(|isa| *isa == Isa::Scalar || !rounds) {
                         let mut y = vec![f32::NAN; m * rows];
                         linear(isa, Regime::of_rows(m), &x, &weight, Some(&bias), &mut y);
                         for i in 0..m {
