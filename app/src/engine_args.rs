@@ -102,6 +102,7 @@ impl EngineArgs {
             allow: self.allow.iter().map(|a| a.kind()).collect(),
             lock_memory: self.lock_memory,
             modes: own,
+            settle: Some(crate::allocator::settle),
             warm_modes: modes.iter().map(|m| (*m).to_string()).collect(),
             ..EngineConfig::new(speech.path)
         };

@@ -1,5 +1,6 @@
 //! The `undertone` program. It knows no tensor: files and flags in, text out.
 
+mod allocator;
 mod cli;
 mod engine_args;
 mod exit;
@@ -11,11 +12,6 @@ mod transcribe;
 
 use clap::Parser;
 use std::process::ExitCode;
-
-// glibc returns large freed blocks to the system and faults them in again at the next window,
-// which costs CTranslate2 more than half of its encoder time; mimalloc keeps them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // `undertone ... | head` should end quietly, as other command-line programs do.

@@ -35,6 +35,9 @@ pub struct EngineConfig {
     pub warm_up: bool,
     /// Whether tokens are proposed from the transcript; the text is the same without, only later.
     pub speculate: bool,
+    /// Called on the engine's thread when the models are loaded, before they are run: here a program
+    /// tells its allocator to return what loading has freed.
+    pub settle: Option<fn()>,
 }
 
 impl EngineConfig {
@@ -55,6 +58,7 @@ impl EngineConfig {
             lock_memory: false,
             warm_up: true,
             speculate: true,
+            settle: None,
         }
     }
 

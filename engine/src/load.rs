@@ -85,6 +85,9 @@ impl Loaded {
         let pipeline = Pipeline { vad: Vad::new(VadSettings::default()), transcriber, cleaner, modes };
         let mut loaded = Loaded { pipeline, plan, times, pool, files, watch: Watch::new(), base_bytes };
         loaded.prefault(config.lock_memory)?;
+        if let Some(settle) = config.settle {
+            settle();
+        }
         loaded.warm_up(config)?;
         Ok(loaded)
     }

@@ -14,8 +14,8 @@ use undertone_engine::{Engine, EngineConfig, Request};
 use undertone_models::kv_cache::KvType;
 
 // The program's allocator decides how much of what is freed stays resident.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+#[path = "../../../app/src/allocator.rs"]
+mod allocator;
 
 const SPEECH: [&str; 2] = ["whisper-tiny.en", "whisper-base"];
 const TEXT: [&str; 4] = ["none", "smollm2-135m-instruct", "gemma-3-270m", "qwen2.5-coder-1.5b-instruct"];
@@ -28,7 +28,8 @@ fn main() -> Result<()> {
             let context_tokens = rest.first().map_or(Ok(2048), |n| n.parse())?;
             let kv = if rest.get(1).is_some_and(|k| k == "q8") { KvType::Q8 } else { KvType::F32 };
             let text_model = (text != "none").then(|| text.into());
-            let config = EngineConfig { text_model, context_tokens, kv, ..EngineConfig::new(speech) };
+            let settle = Some(allocator::settle as fn());
+            let config = EngineConfig { text_model, context_tokens, kv, settle, ..EngineConfig::new(speech) };
             println!("{}", measure(config)?);
             Ok(())
         }
