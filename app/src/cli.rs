@@ -1,6 +1,11 @@
 use crate::engine_args::EngineArgs;
+use crate::history::HistoryCommand;
+use crate::kept::{DashboardArgs, RecoverArgs};
 use crate::lab::LabArgs;
 use crate::plan::PlanArgs;
+use crate::run::RunArgs;
+use crate::settings::cli::ConfigArgs;
+use crate::setup::SetupArgs;
 use crate::store::cli::ModelsArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
@@ -13,6 +18,9 @@ pub(crate) struct Cli {
     /// Tell on stderr what is done: stages with their times at debug. Dictated text is never logged.
     #[arg(long, global = true, value_name = "error|warn|info|debug|trace")]
     pub(crate) log: Option<tracing::Level>,
+    /// Settings to use, in place of undertone/config.toml in the configuration folder.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -24,6 +32,26 @@ download failed; 7 the disk is full or not writable; \
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Run the dictation program: hold the key, speak, let go.
+    Run(RunArgs),
+    /// Tell the running program what to do, for key bindings of any desktop.
+    Ctl {
+        #[command(subcommand)]
+        command: crate::ctl::Command,
+    },
+    /// Choose microphone, models, key and autostart.
+    Setup(SetupArgs),
+    /// Print, check and change the settings.
+    Config(ConfigArgs),
+    /// Transcribe recordings whose text was never delivered.
+    Recover(RecoverArgs),
+    /// List, show, search, export and wipe past dictations.
+    History {
+        #[command(subcommand)]
+        command: HistoryCommand,
+    },
+    /// Show the last dictations and where their time went.
+    Dashboard(DashboardArgs),
     /// Transcribe audio files and clean the text.
     Transcribe(TranscribeArgs),
     /// List, fetch, import, verify and remove models.

@@ -3,6 +3,7 @@
 use crate::cli::Device;
 use crate::exit::{Exit, Failure};
 use crate::plan;
+use crate::settings;
 use crate::store::{Kind, Store, StoreConfig};
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -66,9 +67,40 @@ impl EngineArgs {
             .map_err(|e| Failure::new(Exit::Usage, e.to_string()).into())
     }
 
+    /// What the settings ask for, with this pair of models.
+    pub(crate) fn from_settings(models: &settings::Models, speech: &str, text: &str) -> Result<EngineArgs> {
+        let wrong = |message: String| Failure::new(Exit::Usage, message);
+        let allow = models.allow.iter().map(|remedy| match remedy {
+            settings::Remedy::SmallerContext => plan::Allow::SmallerContext,
+            settings::Remedy::Q8Kv => plan::Allow::Q8Kv,
+            settings::Remedy::SmallerQuant => plan::Allow::SmallerQuant,
+            settings::Remedy::WhisperOnCpu => plan::Allow::WhisperOnCpu,
+        });
+        Ok(EngineArgs {
+            speech_model: speech.into(),
+            text_model: text.into(),
+            modes: None,
+            device: Device::parse(&models.device).map_err(wrong)?,
+            threads: u16::try_from(models.threads).ok().filter(|threads| *threads > 0),
+            context: models.context,
+            kv: kv_of(models.kv),
+            budget: match models.budget.as_str() {
+                "free" => None,
+                size => Some(plan::size(size).map_err(wrong)?),
+            },
+            allow: allow.collect(),
+            lock_memory: models.lock_memory,
+            offline: models.offline,
+        })
+    }
+
     /// Finds the models, fetching them if they are missing, for an engine that keeps `modes` warm.
     pub(crate) fn choose(&self, modes: &[&str]) -> Result<Chosen> {
-        let own = self.own_modes()?;
+        self.choose_among(self.own_modes()?, modes)
+    }
+
+    /// As [`EngineArgs::choose`], with modes of the user's `own`.
+    pub(crate) fn choose_among(&self, own: Modes, modes: &[&str]) -> Result<Chosen> {
         let mut known = Mode::built_in()?;
         known.extend(own.clone());
         for name in modes {
@@ -139,6 +171,14 @@ pub(crate) fn kv_type(text: &str) -> Result<KvType, String> {
         "f32" => Ok(KvType::F32),
         "q8" => Ok(KvType::Q8),
         _ => Err("expected f32 or q8".into()),
+    }
+}
+
+/// As the settings have it.
+pub(crate) fn kv_of(kv: settings::Kv) -> KvType {
+    match kv {
+        settings::Kv::F32 => KvType::F32,
+        settings::Kv::Q8 => KvType::Q8,
     }
 }
 

@@ -1,40 +1,119 @@
 //! The `undertone` program. It knows no tensor: files and flags in, text out.
 
 mod allocator;
+mod capture;
+mod checks;
 mod cli;
+mod ctl;
 mod engine_args;
+mod environment;
 mod exit;
+mod history;
+mod inject;
+mod journal;
+mod kept;
+mod keys;
 mod lab;
+mod note;
 mod output;
 mod plan;
+mod run;
+mod session;
+mod settings;
+mod setup;
 mod store;
 mod transcribe;
+mod ui;
 
+use anyhow::Result;
 use clap::Parser;
+use cli::Command;
+use environment::Environment;
+use exit::{Exit, Failure};
+use settings::ConfigFile;
 use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long `undertone ctl` waits for an answer, beyond the time that the command itself takes.
+const ANSWER: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
-    // `undertone ... | head` should end quietly, as other command-line programs do.
-    reset_sigpipe();
     let cli = cli::Cli::parse();
-    if let Some(level) = cli.log {
-        use tracing_subscriber::fmt::format::FmtSpan;
-        let log = tracing_subscriber::fmt().with_max_level(level).with_span_events(FmtSpan::CLOSE);
-        log.with_writer(std::io::stderr).init();
+    // `undertone ... | head` should end quietly, as other command-line programs do; the resident program
+    // must outlive whoever reads what it prints.
+    if !matches!(cli.command, Command::Run(_)) {
+        reset_sigpipe();
     }
-    let result = match cli.command {
-        cli::Command::Transcribe(args) => transcribe::run(&args),
-        cli::Command::Models(args) => store::cli::run(&args),
-        cli::Command::Plan(args) => plan::run(&args),
-        cli::Command::Lab(args) => lab::run(&args),
-    };
-    match result {
+    match run(cli) {
         Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("undertone: {error:#}");
-            exit::Exit::of(&error).into()
+            Exit::of(&error).into()
         }
     }
+}
+
+fn run(cli: cli::Cli) -> Result<Exit> {
+    let place = || {
+        let environment = Environment::read()?;
+        let file = match &cli.config {
+            Some(path) => ConfigFile::at(path),
+            None => ConfigFile::in_folder(&environment.config_home),
+        };
+        anyhow::Ok((environment, file))
+    };
+    // The settings' own level is that of the resident program.
+    if let (Some(level), false) = (cli.log, matches!(cli.command, Command::Run(_))) {
+        log(level);
+    }
+    match cli.command {
+        Command::Run(args) => {
+            let (environment, file) = place()?;
+            run::run(&args, &environment, &file, cli.log)
+        }
+        Command::Ctl { command } => {
+            let environment = Environment::read()?;
+            let socket = ctl::socket_path(environment.runtime_dir.as_deref(), &std::env::temp_dir());
+            let reply = ctl::ask(&socket, &command, ANSWER);
+            let reply = reply.map_err(|e| Failure::new(Exit::Device, e.to_string()))?;
+            match (reply.error, reply.state) {
+                (Some(error), _) => Err(Failure::new(Exit::Usage, error).into()),
+                (None, state) => {
+                    println!("{}", state.unwrap_or_default());
+                    Ok(Exit::Ok)
+                }
+            }
+        }
+        Command::Setup(args) => {
+            let (environment, file) = place()?;
+            setup::machine::run(&args, &environment, &file)
+        }
+        Command::Config(args) => {
+            let (environment, file) = place()?;
+            let out = &mut std::io::stdout().lock();
+            settings::cli::run(&args, &file, &checks::CHECKS, &environment.editor, out)
+        }
+        Command::Recover(args) => {
+            let (environment, file) = place()?;
+            kept::recover(&args, &environment, &file)
+        }
+        Command::History { command } => {
+            let (environment, file) = place()?;
+            kept::history(command, &environment, &file)
+        }
+        Command::Dashboard(args) => kept::dashboard(&args, &Environment::read()?),
+        Command::Transcribe(args) => transcribe::run(&args),
+        Command::Models(args) => store::cli::run(&args),
+        Command::Plan(args) => plan::run(&args),
+        Command::Lab(args) => lab::run(&args),
+    }
+}
+
+/// Sends what is traced to stderr.
+fn log(level: tracing::Level) {
+    use tracing_subscriber::fmt::format::FmtSpan;
+    let log = tracing_subscriber::fmt().with_max_level(level).with_span_events(FmtSpan::CLOSE);
+    log.with_writer(std::io::stderr).init();
 }
 
 #[cfg(unix)]

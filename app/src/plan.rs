@@ -176,6 +176,31 @@ fn installed_text_models(store: &Store) -> Result<Vec<(String, TextFootprint)>> 
     Ok(found)
 }
 
+/// What this pair of models takes as the settings have it.
+///
+/// # Errors
+/// If a model is not here or cannot be used.
+pub(crate) fn planned_bytes(
+    models: &crate::settings::Models,
+    store: &Store,
+    speech: &str,
+    text: Option<&str>,
+) -> Result<usize> {
+    let args = PlanArgs {
+        speech_model: speech.into(),
+        text_model: text.unwrap_or("none").into(),
+        context: models.context,
+        kv: crate::engine_args::kv_of(models.kv),
+        budget: Some(usize::MAX),
+        device: Device { device: plan::Device::Cpu, memory_bytes: None },
+        allow: Vec::new(),
+        modes: vec!["standard".into()],
+        threads: u16::try_from(models.threads).ok().filter(|threads| *threads > 0),
+        json: false,
+    };
+    Ok(request(&args, store)?.plan().total_bytes)
+}
+
 /// Every language model of the store.
 pub(crate) fn text_model_paths(store: &Store) -> Result<Vec<(String, PathBuf)>> {
     let mut found = Vec::new();

@@ -40,7 +40,7 @@ pub mod vad;
 pub mod worker;
 
 pub use config::EngineConfig;
-pub use control::{CancelToken, Progress};
+pub use control::{CancelToken, OnProgress, Progress};
 pub use error::EngineError;
 pub use pipeline::{CleanedBy, Dictation, Request};
 pub use worker::{Engine, Failure, Ticket};

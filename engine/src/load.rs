@@ -33,6 +33,13 @@ pub struct LoadTimes {
     pub warm_up_ms: f64,
 }
 
+impl LoadTimes {
+    /// All of them.
+    pub fn total_ms(&self) -> f64 {
+        self.speech_ms + self.text_ms + self.prefault_ms + self.warm_up_ms
+    }
+}
+
 /// The models in memory, planned and warm: the only place where caches are made.
 pub(crate) struct Loaded {
     pub(crate) pipeline: Pipeline,
