@@ -23,7 +23,8 @@ impl World {
             Effect::Record { id, mode } => return self.record(id, mode),
             Effect::Listen { id, selection, .. } => {
                 if let Some(take) = self.takes.get_mut(&id) {
-                    take.listen = Some(selection.map(|text| text.as_str().to_string()));
+                    take.listen = true;
+                    take.selection = selection.map(|text| text.as_str().to_string());
                 }
                 self.open_stream();
             }
@@ -43,7 +44,7 @@ impl World {
             }
             Effect::CancelEngine { id } => {
                 if let Some(take) = self.takes.get_mut(&id) {
-                    take.listen = None;
+                    take.listen = false;
                     take.stream = None;
                     take.is_due = false;
                     take.cancel.take().inspect(|cancel| cancel.cancel());
@@ -127,33 +128,27 @@ impl World {
 
     /// Opens the engine's stream for the recording that waits for one; the engine hears one at a time.
     fn open_stream(&mut self) {
-        if self.takes.values().any(|take| take.stream.is_some()) {
+        if !self.settings.dictation.while_speaking || self.takes.values().any(|take| take.stream.is_some()) {
             return;
         }
-        if !self.settings.dictation.while_speaking {
-            return;
-        }
-        let waiting = self.takes.iter_mut().filter(|(_, take)| take.listen.is_some() && !take.is_due);
+        let waiting = self.takes.iter_mut().filter(|(_, take)| take.listen && !take.is_due);
         let Some((_, take)) = waiting.min_by_key(|(id, _)| **id) else { return };
         let Some(task) = self.tasks.get(&take.mode) else { return };
         let Some(engine) = &self.engines[task.engine] else { return };
-        let Some(selection) = take.listen.take() else { return };
-        let request = tasks::request(&self.settings, task, take.profile.as_ref(), selection.clone());
+        let request = tasks::request(&self.settings, task, take.profile.as_ref(), take.selection.clone());
         let opened = engine.stream(request, panicking(&mut self.panic_at)).and_then(|mut stream| {
             stream.push(&take.early)?;
             Ok(stream)
         });
         match opened {
             Ok(stream) => {
+                take.listen = false;
                 take.early = Vec::new();
                 take.cancel = Some(stream.cancel_token());
                 take.stream = Some(stream);
             }
             // Then it is transcribed whole.
-            Err(error) => {
-                tracing::debug!("no stream: {error}");
-                take.listen = Some(selection);
-            }
+            Err(error) => tracing::debug!("no stream: {error}"),
         }
     }
 
@@ -167,7 +162,8 @@ impl World {
             let Some(task) = self.tasks.get(&take.mode) else { continue };
             let Some(engine) = &self.engines[task.engine] else { continue };
             take.is_due = false;
-            let selection = take.listen.take().flatten().or_else(|| take.reworded.clone());
+            take.listen = false;
+            let selection = take.selection.clone().or_else(|| take.reworded.clone());
             let request = tasks::request(&self.settings, task, take.profile.as_ref(), selection);
             let ticket = match (take.stream.take(), &take.reworded) {
                 (_, Some(text)) => engine.submit_text(text, request, panicking(&mut self.panic_at)),
@@ -263,7 +259,7 @@ impl World {
         }
         take.moments.delivered = Some(Instant::now());
         take.end = Some(end);
-        take.listen = None;
+        take.listen = false;
         self.settle(id);
     }
 
@@ -436,7 +432,7 @@ impl World {
                     take.stream = None;
                 }
             }
-            None if take.listen.is_some() => take.early.extend_from_slice(samples),
+            None if take.listen => take.early.extend_from_slice(samples),
             None => {}
         }
         let events = take.segmenter.as_mut().map_or_else(Vec::new, |segmenter| segmenter.push(samples));

@@ -123,7 +123,8 @@ pub(super) fn warm_modes(settings: &Settings, pair: &Pair) -> Vec<String> {
 }
 
 impl Tasks {
-    pub(super) fn new(settings: &Settings, engine_modes: &Modes) -> Tasks {
+    /// `pairs` are the models that are loaded; a key that asks for others gets the usual ones until the next start.
+    pub(super) fn new(settings: &Settings, engine_modes: &Modes, pairs: &[Pair]) -> Tasks {
         let mut all =
             Tasks { tasks: BTreeMap::new(), modes: Vec::new(), names: Vec::new(), activations: Vec::new() };
         // A mode in the style of a profile is chosen by the window alone.
@@ -146,7 +147,6 @@ impl Tasks {
             all.names.push(name.into());
             all.add(name.into(), task, session_mode(name, mode, settings));
         }
-        let pairs = pairs(settings);
         for key in &settings.keys {
             let engine = pairs.iter().position(|pair| *pair == pair_of(key, settings)).unwrap_or(0);
             let activation = all.activation(key, engine, settings, engine_modes);
@@ -265,7 +265,7 @@ pub(super) fn request(
 /// mode where that one is gone or works on a selection.
 pub(crate) fn request_of(settings: &Settings, mode: &str) -> Request {
     let modes = engine_modes(settings).unwrap_or_default();
-    let tasks = Tasks::new(settings, &modes);
+    let tasks = Tasks::new(settings, &modes, &pairs(settings));
     let hears =
         |task: &&Task| modes.get(&task.engine_mode).is_some_and(|mode| mode.input == Input::Transcript);
     let usual = || tasks.get(&settings.dictation.mode).filter(hears);

@@ -3,7 +3,7 @@
 use super::desk::{Delivered, Desk, Order};
 use super::face::Face;
 use super::record::{Models, Moments};
-use super::tasks::{self, Tasks};
+use super::tasks::{self, Pair, Tasks};
 use super::{Input, RunArgs, Timers, forward};
 use crate::capture::{self, Capture, Microphone};
 use crate::engine_args::{Chosen, EngineArgs};
@@ -43,8 +43,10 @@ pub(super) struct Take {
     pub(super) first_sample_after_ms: Option<u32>,
     /// Samples heard before the engine could listen.
     pub(super) early: Vec<f32>,
-    /// The engine is to listen; with the text selected before speaking.
-    pub(super) listen: Option<Option<String>>,
+    /// The engine is to listen as soon as it can.
+    pub(super) listen: bool,
+    /// The text selected before speaking.
+    pub(super) selection: Option<String>,
     pub(super) stream: Option<Stream>,
     pub(super) segmenter: Option<Segmenter>,
     pub(super) recording: Option<capture::Recording>,
@@ -73,7 +75,9 @@ pub(super) struct World {
     pub(super) face: Face,
     pub(super) sink: Sink,
     pub(super) keys: Option<Keys>,
-    /// One for each pair of models, once it is loaded.
+    /// The pairs of models this program was started with.
+    pub(super) pairs: Vec<Pair>,
+    /// One engine for each, once it is loaded.
     pub(super) engines: Vec<Option<Box<Engine>>>,
     pub(super) models: Vec<Models>,
     pub(super) vad: Vad,
@@ -100,7 +104,8 @@ impl Take {
             moments,
             first_sample_after_ms: None,
             early: Vec::new(),
-            listen: None,
+            listen: false,
+            selection: None,
             stream: None,
             segmenter: None,
             recording: None,
@@ -150,7 +155,7 @@ impl World {
 
     /// Takes over changed settings; what they mean to the session.
     pub(super) fn reconfigure(&mut self, settings: Settings) -> (crate::session::Settings, Vec<Mode>) {
-        self.tasks = Tasks::new(&settings, &self.modes);
+        self.tasks = Tasks::new(&settings, &self.modes, &self.pairs);
         if let Some(keys) = &self.keys
             && settings.keys != self.settings.keys
             && let Err(error) = keys.rebind(&bindings(&settings))
@@ -208,8 +213,9 @@ pub(super) fn begin(
     inbox: &SyncSender<Input>,
 ) -> Result<(Session, World)> {
     let modes = tasks::engine_modes(&settings).map_err(|e| crate::engine_args::failure(&e))?;
-    let tasks = Tasks::new(&settings, &modes);
-    let models = load_engines(&settings, &modes, inbox.clone())?;
+    let pairs = tasks::pairs(&settings);
+    let tasks = Tasks::new(&settings, &modes, &pairs);
+    let models = load_engines(&settings, &modes, &pairs, inbox.clone())?;
     let (face_events, events) = sync_channel(64);
     forward("face", events, inbox.clone(), Input::Face)?;
     let face = Face::start(&settings.show, environment, tasks.names.clone(), &face_events);
@@ -233,6 +239,7 @@ pub(super) fn begin(
         face,
         sink,
         keys,
+        pairs,
         engines: models.iter().map(|_| None).collect(),
         models,
         vad: Vad::new(VadSettings::default()),
@@ -271,11 +278,16 @@ fn session_settings(settings: &Settings) -> crate::session::Settings {
 }
 
 /// Loads on a thread of its own: a key that is pressed meanwhile records, and waits.
-fn load_engines(settings: &Settings, modes: &Modes, inbox: SyncSender<Input>) -> Result<Vec<Models>> {
+fn load_engines(
+    settings: &Settings,
+    modes: &Modes,
+    pairs: &[Pair],
+    inbox: SyncSender<Input>,
+) -> Result<Vec<Models>> {
     let mut all = Vec::new();
-    for pair in tasks::pairs(settings) {
+    for pair in pairs {
         let args = EngineArgs::from_settings(&settings.models, &pair.0, &pair.1)?;
-        let warm = tasks::warm_modes(settings, &pair);
+        let warm = tasks::warm_modes(settings, pair);
         let warm: Vec<&str> = warm.iter().map(String::as_str).collect();
         all.push(args.choose_among(modes.clone(), &warm)?);
     }

@@ -178,3 +178,27 @@ fn a_locked_history_loses_nothing() {
     let dictations = desktop.print(&["history", "list", "--json"]);
     assert_eq!(dictations.lines().count(), 2, "{dictations}");
 }
+
+#[test]
+fn a_dashboard_ends_with_its_terminal() {
+    let desktop = begin("");
+    let mut xterm = desktop.command("xterm");
+    xterm.args(["-title", "dashboard", "-e", env!("CARGO_BIN_EXE_undertone"), "dashboard"]);
+    let mut terminal = xterm.spawn().unwrap();
+    desktop.xdotool(&["search", "--sync", "--name", "^dashboard$"]);
+    let children = format!("/proc/{0}/task/{0}/children", terminal.id());
+    let dashboard = wait_for("the dashboard", || {
+        let pid = std::fs::read_to_string(&children).ok()?.trim().to_string();
+        std::fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.contains("dashboard").then_some(pid)
+    });
+    // It has drawn itself and waits for keys.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    terminal.kill().unwrap();
+    terminal.wait().unwrap();
+    let gone = || match std::fs::read_to_string(format!("/proc/{dashboard}/stat")) {
+        // A dead child that nobody has waited for is as good as gone.
+        Ok(stat) => stat.contains(") Z ").then_some(()),
+        Err(_) => Some(()),
+    };
+    wait_for("its end", gone);
+}

@@ -98,9 +98,9 @@ pub(crate) fn run(mut next: impl FnMut() -> Snapshot) -> Result<(), DashboardErr
         return Err(DashboardError::NotATerminal);
     }
     let ended = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGHUP] {
-        signal_hook::flag::register(signal, Arc::clone(&ended))?;
-    }
+    // A terminal that is gone needs no restoring, and crossterm waits for its keys without end: SIGHUP
+    // keeps its default.
+    signal_hook::flag::register(signal_hook::consts::SIGTERM, Arc::clone(&ended))?;
     let mut view = View::new(next());
     // Also sets a panic hook that restores the terminal before the message is printed.
     let mut terminal = ratatui::try_init()?;

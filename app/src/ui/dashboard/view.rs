@@ -188,7 +188,7 @@ fn stage_lines(stages: &[Stage], width: usize) -> Vec<Line<'_>> {
     let figures = |stage: &Stage| Some((percentile(&stage.times_ms, 50)?, percentile(&stage.times_ms, 95)?));
     let known = stages.iter().filter_map(|stage| Some((stage, figures(stage)?)));
     let longest = known.clone().map(|(_, (_, p95))| p95).fold(0.0, f32::max);
-    let room = width.saturating_sub(14 + 26 + 1);
+    let room = width.saturating_sub(14 + 28 + 1);
     let cells = |ms: f32| if longest > 0.0 { (ms / longest * room as f32).round() as usize } else { 0 };
     let line = |(stage, (p50, p95)): (&Stage, (f32, f32))| {
         let (name, middle) = (stage.name.chars().take(12).collect::<String>(), cells(p50).max(1));
