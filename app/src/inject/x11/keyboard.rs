@@ -25,8 +25,11 @@ const CHUNK_REST: Duration = Duration::from_millis(4);
 const READ_LIMIT: Duration = Duration::from_secs(10);
 /// Time in which a window of an unknown process, which answers no ping, is taken to have read its keys.
 const BLIND_REST: Duration = Duration::from_millis(500);
-/// Looks, one after the other, at which a process must sleep to be taken to have nothing left to read.
-const LOOKS: usize = 6;
+/// Looks, one after the other, at which a process sleeps and has not run since the look before, when it is
+/// taken to have nothing left to read.
+const UNMOVED_LOOKS: usize = 3;
+/// Looks at which a process sleeps, whether it ran in between or not, when it is taken likewise.
+const ASLEEP_LOOKS: usize = 40;
 /// How often held modifiers are looked at.
 const MODIFIER_POLL: Duration = Duration::from_millis(5);
 
@@ -226,7 +229,7 @@ impl X11 {
     }
 
     /// Waits until the window has read the keys sent so far: it answers a ping (`_NET_WM_PING`), which it
-    /// reads after them. Where it knows no ping but `must_be_read`, waits until its process sleeps.
+    /// reads after them. Where it knows no ping but `must_be_read`, waits until its process rests.
     fn await_keys_read(&self, guard: &Guard, must_be_read: bool) -> Result<Receipt> {
         let protocols = self.property(guard.window, self.atoms.WM_PROTOCOLS).unwrap_or_default();
         let ping = self.atoms._NET_WM_PING.to_ne_bytes();
@@ -234,7 +237,7 @@ impl X11 {
         if protocols.chunks(4).any(|atom| atom == ping) {
             return self.await_pong(guard.window, limit);
         }
-        if must_be_read && !self.await_sleep(guard.window, limit)? {
+        if must_be_read && !self.await_rest(guard.window, limit)? {
             return Ok(Receipt::NotSeen);
         }
         Ok(Receipt::Unknown)
@@ -260,22 +263,26 @@ impl X11 {
         Ok(pong?.unwrap_or(Receipt::NotSeen))
     }
 
-    /// Waits until the window's process sleeps. One with events to read is running or waits for a processor,
-    /// or for the server's answer to a question about a key: hence several looks, and between them a question
-    /// of our own, which the server answers after those.
-    fn await_sleep(&self, window: Window, limit: Duration) -> Result<bool> {
+    /// Waits until the window's process has nothing left to read. One with events to read waits for a processor,
+    /// runs, or waits for the server's answer to a question about a key. Under load it may be found at the last
+    /// again and again, so it must not have run between looks either; and before each look the server answers a
+    /// question of our own, hence also those asked before it, a turn later at most. A process that runs for
+    /// reasons of its own all the time (timers) must be found asleep many times instead.
+    fn await_rest(&self, window: Window, limit: Duration) -> Result<bool> {
         let Some(pid) = self.client_pid(window) else {
             std::thread::sleep(BLIND_REST);
             return Ok(true);
         };
-        let mut looks = 0;
-        let asleep = until(limit, || {
+        let (mut asleep, mut unmoved, mut before) = (0, 0, None);
+        let rests = until(limit, || {
             self.conn.get_input_focus()?.reply()?;
-            std::thread::sleep(CHUNK_REST);
-            looks = if is_asleep(pid) { looks + 1 } else { 0 };
-            Ok((looks >= LOOKS).then_some(()))
+            let now = sleeping(pid);
+            asleep = if now.is_some() { asleep + 1 } else { 0 };
+            unmoved = if now.is_some() && now == before { unmoved + 1 } else { 0 };
+            before = now;
+            Ok((unmoved >= UNMOVED_LOOKS || asleep >= ASLEEP_LOOKS).then_some(()))
         })?;
-        Ok(asleep.is_some())
+        Ok(rests.is_some())
     }
 
     /// Pongs are sent to the root window.
@@ -335,13 +342,18 @@ impl Drop for Bound<'_> {
     }
 }
 
-/// Whether all threads of a process sleep, or it is gone.
-fn is_asleep(pid: u32) -> bool {
+/// How often each thread of a process has been given a processor, as `/proc` tells it, when all of them sleep
+/// (or the process is gone).
+fn sleeping(pid: u32) -> Option<Vec<String>> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok()).all(|stat| {
-        // The state follows the name, which is in parentheses and may hold anything.
-        !stat.rsplit(") ").next().is_some_and(|state| state.starts_with(['R', 'D']))
-    })
+    let status = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("status")).ok());
+    status
+        .map(|status| {
+            let state = status.lines().find(|line| line.starts_with("State:"))?;
+            let counts = status.lines().filter(|line| line.contains("voluntary_ctxt_switches:"));
+            (!state.contains(['R', 'D'])).then(|| counts.collect())
+        })
+        .collect()
 }
 
 /// The keysym that types a character.
