@@ -1,7 +1,7 @@
 //! Whatever fails, the text or the audio is there, and the user is told.
 
 use crate::delivery::{QUIET, question};
-use crate::harness::{Desktop, Program, wait_for, words};
+use crate::harness::{Desktop, wait_for, words};
 use std::io::{BufRead, BufReader, Write};
 use std::process::Stdio;
 
@@ -17,9 +17,11 @@ fn recovered(desktop: &Desktop) {
     assert!(desktop.print(&["recover", "--list"]).is_empty(), "once");
 }
 
-fn delivered(program: &Program<'_>) -> serde_json::Value {
-    let end = program.wait_end();
-    end["end"]["delivered"].clone()
+/// Dictates and holds Ctrl when it is to be typed.
+fn dictate_under_control(desktop: &Desktop) {
+    desktop.press_and_play("F9", &question().0);
+    desktop.xdotool(&["keydown", "Control_L", "keyup", "F9"]);
+    wait_for("the delivery", || desktop.ctl(&["status"]).contains("\"delivering\"").then_some(()));
 }
 
 #[test]
@@ -32,13 +34,12 @@ fn nothing_is_typed_into_another_window() {
     desktop.hold_and_play("F9", &question().0);
     // Both windows are there; the focus goes while the text is made.
     other.focus();
-    let outcome = delivered(&program);
-    assert_eq!(outcome, "focus_changed");
+    assert_eq!(program.wait_end()["end"]["delivered"], "focus_changed");
     program.wait_error("another window has the focus");
     assert_eq!((meant.text(), other.text()), (String::new(), String::new()));
     meant.focus();
     desktop.ctl(&["again"]);
-    meant.wait_text(|text| words(text) == question().1);
+    meant.expect("", &question().1);
     assert_eq!(other.text(), "");
     program.quit();
 }
@@ -48,16 +49,12 @@ fn a_held_modifier_is_waited_for() {
     let desktop = begin("[inject]\nmodifiers_wait_ms = 10000\n");
     let program = desktop.start_program(&[]);
     let window = desktop.text_field("field");
-    desktop.xdotool(&["keydown", "F9"]);
-    desktop.wait_recording();
-    desktop.play(&question().0);
-    desktop.xdotool(&["keydown", "Control_L", "keyup", "F9"]);
-    wait_for("the delivery", || desktop.ctl(&["status"]).contains("\"delivering\"").then_some(()));
+    dictate_under_control(&desktop);
     std::thread::sleep(std::time::Duration::from_millis(300));
     assert_eq!(window.text(), "", "nothing while the key is down");
     desktop.xdotool(&["keyup", "Control_L"]);
     program.wait_end();
-    window.wait_text(|text| words(text) == question().1);
+    window.expect("", &question().1);
     program.quit();
 }
 
@@ -66,15 +63,13 @@ fn a_microphone_that_is_missing_or_goes_away_is_told_and_what_it_heard_is_typed(
     let desktop = begin("");
     let program = desktop.start_program(&[]);
     let window = desktop.text_field("field");
-    desktop.xdotool(&["keydown", "F9"]);
-    desktop.wait_recording();
-    desktop.play(&question().0);
+    desktop.press_and_play("F9", &question().0);
     // The room goes, and with it every source: there is none that the sound server could turn to.
     desktop.run("pactl", &["unload-module", "module-null-sink"]);
     program.wait_error("the microphone is gone");
     desktop.xdotool(&["keyup", "F9"]);
     program.wait_end();
-    window.wait_text(|text| words(text) == question().1);
+    window.expect("", &question().1);
     desktop.xdotool(&["keydown", "F9"]);
     program.wait_error("microphone");
     desktop.xdotool(&["keyup", "F9"]);
@@ -87,9 +82,7 @@ fn a_microphone_that_is_missing_or_goes_away_is_told_and_what_it_heard_is_typed(
 fn a_recording_survives_kill_9_while_it_is_made() {
     let desktop = begin("");
     let program = desktop.start_program(&[]);
-    desktop.xdotool(&["keydown", "F9"]);
-    desktop.wait_recording();
-    desktop.play(&question().0);
+    desktop.press_and_play("F9", &question().0);
     // What was played has passed the sound server's buffers.
     std::thread::sleep(std::time::Duration::from_millis(500));
     program.kill_9();
@@ -111,11 +104,7 @@ fn a_recording_survives_kill_9_while_it_is_transcribed_and_while_it_is_typed() {
 
     let program = desktop.start_program(&[]);
     let window = desktop.text_field("field");
-    desktop.xdotool(&["keydown", "F9"]);
-    desktop.wait_recording();
-    desktop.play(&question().0);
-    desktop.xdotool(&["keydown", "Control_L", "keyup", "F9"]);
-    wait_for("the delivery", || desktop.ctl(&["status"]).contains("\"delivering\"").then_some(()));
+    dictate_under_control(&desktop);
     program.kill_9();
     desktop.xdotool(&["keyup", "Control_L"]);
     assert_eq!(window.text(), "");
@@ -132,7 +121,7 @@ fn on_a_full_disk_the_text_is_typed_and_the_user_is_told() {
     desktop.hold_and_play("F9", &question().0);
     program.wait_error("the recording is not being saved to the disk");
     program.wait_end();
-    window.wait_text(|text| words(text) == question().1);
+    window.expect("", &question().1);
     program.quit();
 }
 
@@ -147,7 +136,7 @@ fn an_engine_that_panics_keeps_the_audio_and_works_on() {
     program.wait_error("`undertone recover` transcribes it");
     desktop.hold_and_play("F9", &question().0);
     program.wait_end();
-    window.wait_text(|text| words(text) == question().1);
+    window.expect("", &question().1);
     program.quit();
     recovered(&desktop);
 }
@@ -170,8 +159,8 @@ fn a_locked_history_loses_nothing() {
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
     desktop.hold_and_play("F9", &question().0);
     program.wait_end();
-    let twice = [question().1, question().1].concat();
-    window.wait_text(|text| words(text) == twice);
+    let said = question().1;
+    window.expect("", &[said.clone(), said].concat());
     holder.stdin.take().unwrap().flush().unwrap();
     assert!(holder.wait().unwrap().success());
     program.quit();

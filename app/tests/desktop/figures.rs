@@ -1,6 +1,6 @@
 //! By hand: times of the whole chain, and all clips of the data set.
 
-use crate::delivery::{QUIET, question};
+use crate::delivery::QUIET;
 use crate::harness::{Desktop, words};
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -22,10 +22,10 @@ fn release_to_text() {
         let window = desktop.text_field("field");
         let mut first_sample_after_ms = Vec::new();
         for file in ["question.wav", "dictation.wav"].repeat(10) {
-            let before = window.text().len();
+            let before = window.text();
             desktop.hold_and_play("F9", &clip(file));
             first_sample_after_ms.extend(program.wait_end()["first_sample_after_ms"].as_u64());
-            window.wait_text(|text| text.len() > before);
+            window.settled(&before);
         }
         program.quit();
         let stats: Value = serde_json::from_str(&desktop.print(&["history", "stats", "--json"])).unwrap();
@@ -70,7 +70,7 @@ fn all_clips() {
         desktop.hold_and_play("F9", &data.join(one["path"].as_str().unwrap()));
         let end = program.wait_end();
         let silent = one["text"].as_str().is_none_or(str::is_empty);
-        let text = if end["end"] == "empty" { String::new() } else { window.wait_text(|t| !t.is_empty()) };
+        let text = if end["end"] == "empty" { String::new() } else { window.settled("") };
         let (heard, said) = (words(&text), words(one["text"].as_str().unwrap_or_default()));
         println!("{}", json!({"id": one["id"], "kind": kind, "end": end["end"], "typed_words": heard.len()}));
         if kind == "nonspeech" && !text.is_empty() {
@@ -92,7 +92,6 @@ fn all_clips() {
         json!({"clips": of_kind, "typed_for_nonspeech": wrong, "first_or_last_word_differs": lost})
     );
     assert!(wrong.is_empty(), "something was typed for {wrong:?}");
-    let _ = question();
     program.quit();
 }
 
@@ -108,7 +107,7 @@ fn pictures() {
     let window = desktop.text_field("Notes");
     desktop.hold_and_play("F9", &clip("report.wav"));
     program.wait_end();
-    window.wait_text(|text| !text.is_empty());
+    window.settled("");
     desktop.xdotool(&["keydown", "F9"]);
     desktop.wait_recording();
     let mut player =

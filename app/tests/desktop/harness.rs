@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 /// How long anything may take to come up or to arrive.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A window that receives nothing for this long has all that was sent.
+const SETTLED: Duration = Duration::from_millis(250);
 
 /// A process that ends with its owner.
 pub(crate) struct Running {
@@ -63,7 +65,7 @@ pub(crate) struct Desktop {
     home: tempfile::TempDir,
     display: String,
     // Dropped in this order: clients before servers.
-    reader: std::cell::OnceCell<Running>,
+    _reader: Option<Running>,
     _window_manager: Running,
     _sound: Running,
     _x_server: Running,
@@ -101,9 +103,9 @@ impl Desktop {
             sound.args(["-L", module]);
         }
         let sound = Running { child: spawn(sound.stderr(Stdio::null()), "pulseaudio") };
-        let desktop = Desktop {
+        let mut desktop = Desktop {
             _alone: alone,
-            reader: std::cell::OnceCell::new(),
+            _reader: None,
             _window_manager: window_manager,
             _sound: sound,
             _x_server: x_server,
@@ -118,7 +120,7 @@ impl Desktop {
             .stdout(Stdio::null())
             .spawn()
             .expect("parec is needed (Debian package pulseaudio-utils)");
-        desktop.reader.set(Running { child: reader }).ok();
+        desktop._reader = Some(Running { child: reader });
         wait_for("the window manager", || {
             desktop.try_run("xdotool", &["getactivewindow"]).or_else(|| {
                 let root = desktop.try_run("xprop", &["-root", "_NET_SUPPORTING_WM_CHECK"])?;
@@ -256,16 +258,36 @@ impl Window<'_> {
 
     /// Waits until it holds a text that `ends` tells.
     pub(crate) fn wait_text(&self, ends: impl Fn(&str) -> bool) -> String {
-        let mut last = String::new();
         let end = Instant::now() + PATIENCE;
         loop {
             let text = self.text();
             if ends(&text) {
                 return text;
             }
-            assert!(Instant::now() < end, "waited in vain; the window holds {last:?}");
-            last = text;
+            assert!(Instant::now() < end, "waited in vain; the window holds {text:?}");
             std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until it has received these words after `before`, and makes sure that no more follow.
+    pub(crate) fn expect(&self, before: &str, expected: &[String]) {
+        let holds = |text: &str| text.strip_prefix(before).is_some_and(|new| words(new) == expected);
+        self.wait_text(holds);
+        std::thread::sleep(SETTLED);
+        let text = self.text();
+        assert!(holds(&text), "{text:?} has more than {expected:?}");
+    }
+
+    /// Waits until it has received something after `before` and nothing more follows; all that it holds then.
+    pub(crate) fn settled(&self, before: &str) -> String {
+        let mut last = self.wait_text(|text| text.len() > before.len());
+        loop {
+            std::thread::sleep(SETTLED);
+            let text = self.text();
+            if text == last {
+                return text;
+            }
+            last = text;
         }
     }
 }
@@ -341,11 +363,16 @@ impl Desktop {
         });
     }
 
-    /// Holds the key while the clip is played.
-    pub(crate) fn hold_and_play(&self, key: &str, clip: &Path) {
+    /// Presses the key and plays the clip.
+    pub(crate) fn press_and_play(&self, key: &str, clip: &Path) {
         self.xdotool(&["keydown", key]);
         self.wait_recording();
         self.play(clip);
+    }
+
+    /// Holds the key while the clip is played.
+    pub(crate) fn hold_and_play(&self, key: &str, clip: &Path) {
+        self.press_and_play(key, clip);
         self.xdotool(&["keyup", key]);
     }
 
