@@ -1,10 +1,42 @@
 //! What the environment says about where things are. With the store's own settings the only place
 //! that reads it.
 
+use crate::checks::CHECKS;
 use crate::exit::{Exit, Failure};
+use crate::settings::{ConfigFile, Settings};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// Where a command works: the user's session, and the file of its settings.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    pub(crate) environment: Environment,
+    pub(crate) file: ConfigFile,
+}
+
+impl Place {
+    /// The file `config`, or the one in the usual folder.
+    ///
+    /// # Errors
+    /// As [`Environment::read`].
+    pub(crate) fn find(config: Option<&Path>) -> Result<Place> {
+        let environment = Environment::read()?;
+        let file = match config {
+            Some(path) => ConfigFile::at(path),
+            None => ConfigFile::in_folder(&environment.config_home),
+        };
+        Ok(Place { environment, file })
+    }
+
+    /// The settings.
+    ///
+    /// # Errors
+    /// [`Exit::Usage`] with all that is wrong with them.
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        Ok(self.file.load(&CHECKS).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?)
+    }
+}
 
 /// Folders and displays of the user's session.
 #[derive(Clone, Debug)]

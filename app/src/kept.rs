@@ -1,13 +1,12 @@
 //! What is kept of past dictations: `undertone recover`, `history` and `dashboard`.
 
-use crate::checks::CHECKS;
 use crate::engine_args::{self, EngineArgs};
-use crate::environment::Environment;
+use crate::environment::{Environment, Place};
 use crate::exit::{Exit, Failure};
 use crate::history::{self, Entry, Filter, HistoryCommand, Layout, Stage, Store, Stored};
 use crate::journal::{self, Unfinished};
 use crate::run::{engine_modes, open_sink, request_of, unfinished_entry};
-use crate::settings::{ConfigFile, Settings};
+use crate::settings::Settings;
 use crate::ui::dashboard::{self, Row, Snapshot};
 use anyhow::{Context, Result};
 use std::io::{Write, stdout};
@@ -49,7 +48,8 @@ pub(crate) struct DashboardArgs {
 ///
 /// # Errors
 /// If the journal cannot be read, or the models cannot be used; a recording that fails stays.
-pub(crate) fn recover(args: &RecoverArgs, environment: &Environment, file: &ConfigFile) -> Result<Exit> {
+pub(crate) fn recover(args: &RecoverArgs, place: &Place) -> Result<Exit> {
+    let environment = &place.environment;
     let failed = |e: journal::JournalError| Failure::new(Exit::Disk, e.to_string());
     let mut unfinished = journal::recover(&environment.journal_dir()).map_err(failed)?;
     unfinished.retain(|one| args.only.is_empty() || args.only.contains(&one.id));
@@ -66,7 +66,7 @@ pub(crate) fn recover(args: &RecoverArgs, environment: &Environment, file: &Conf
         }
         return Ok(Exit::Ok);
     }
-    let settings = load(file)?;
+    let settings = place.settings()?;
     let engine = Transcriber::start(&settings)?;
     let sink = open_sink(&settings, environment, |sentence| eprintln!("undertone: {sentence}"))?;
     let mut exit = Exit::Ok;
@@ -94,9 +94,7 @@ fn line(one: &Unfinished) -> String {
     let seconds = one.duration_ms as f64 / 1e3;
     let app = one.about.target_app.as_deref().unwrap_or("-");
     let mode = if one.about.mode.is_empty() { "-" } else { &one.about.mode };
-    let started = jiff::Timestamp::try_from(one.started)
-        .map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%F %T").to_string())
-        .unwrap_or_default();
+    let started = history::local_time(history::utc_ms(one.started), "%F %T");
     format!("{} {started} {seconds:.1} s {mode} {app}", one.id)
 }
 
@@ -104,7 +102,8 @@ fn line(one: &Unfinished) -> String {
 ///
 /// # Errors
 /// As [`history::run`]; for `redo` also if the models cannot be used.
-pub(crate) fn history(command: HistoryCommand, environment: &Environment, file: &ConfigFile) -> Result<Exit> {
+pub(crate) fn history(command: HistoryCommand, place: &Place) -> Result<Exit> {
+    let environment = &place.environment;
     let wipes = matches!(command, HistoryCommand::Wipe { .. });
     let result = history::run(command, &environment.history_dir(), &mut stdout().lock());
     let recording = result.map_err(|e| Failure::new(Exit::Input, e.to_string()))?;
@@ -114,7 +113,7 @@ pub(crate) fn history(command: HistoryCommand, environment: &Environment, file: 
         println!("Deleted {files} recordings that were not delivered.");
     }
     if let Some(recording) = recording {
-        redo(&recording, &load(file)?)?;
+        redo(&recording, &place.settings()?)?;
     }
     Ok(Exit::Ok)
 }
@@ -130,10 +129,6 @@ fn redo(recording: &Path, settings: &Settings) -> Result<()> {
 fn print(text: &str) -> Result<()> {
     let mut out = stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).context("cannot write the result")
-}
-
-fn load(file: &ConfigFile) -> Result<Settings> {
-    Ok(file.load(&CHECKS).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?)
 }
 
 /// An engine as the settings want it, for recordings after the fact.
@@ -196,15 +191,13 @@ fn snapshot(dir: &Path) -> Snapshot {
 }
 
 fn row(entry: &Entry) -> Row {
-    let time = jiff::Timestamp::from_millisecond(entry.started_at_ms)
-        .map(|at| at.to_zoned(jiff::tz::TimeZone::system()).strftime("%T").to_string());
     let outcome = match (&entry.injection, &entry.error) {
         _ if entry.success => entry.injection.clone().unwrap_or_else(|| "done".into()),
         (_, Some(error)) => error.clone(),
         _ => entry.error_stage.clone().unwrap_or_else(|| "failed".into()),
     };
     Row {
-        time: time.unwrap_or_default(),
+        time: history::local_time(entry.started_at_ms, "%T"),
         mode: entry.mode.clone(),
         app: entry.app.clone().unwrap_or_default(),
         words: u32::try_from(entry.words).unwrap_or(u32::MAX),

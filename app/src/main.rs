@@ -28,9 +28,8 @@ mod ui;
 use anyhow::Result;
 use clap::Parser;
 use cli::Command;
-use environment::Environment;
+use environment::{Environment, Place};
 use exit::{Exit, Failure};
-use settings::ConfigFile;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -54,59 +53,39 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> Result<Exit> {
-    let place = || {
-        let environment = Environment::read()?;
-        let file = match &cli.config {
-            Some(path) => ConfigFile::at(path),
-            None => ConfigFile::in_folder(&environment.config_home),
-        };
-        anyhow::Ok((environment, file))
-    };
+    let place = || Place::find(cli.config.as_deref());
     // The settings' own level is that of the resident program.
     if let (Some(level), false) = (cli.log, matches!(cli.command, Command::Run(_))) {
         log(level);
     }
     match cli.command {
-        Command::Run(args) => {
-            let (environment, file) = place()?;
-            run::run(&args, &environment, &file, cli.log)
-        }
-        Command::Ctl { command } => {
-            let environment = Environment::read()?;
-            let socket = ctl::socket_path(environment.runtime_dir.as_deref(), &std::env::temp_dir());
-            let reply = ctl::ask(&socket, &command, ANSWER);
-            let reply = reply.map_err(|e| Failure::new(Exit::Device, e.to_string()))?;
-            match (reply.error, reply.state) {
-                (Some(error), _) => Err(Failure::new(Exit::Usage, error).into()),
-                (None, state) => {
-                    println!("{}", state.unwrap_or_default());
-                    Ok(Exit::Ok)
-                }
-            }
-        }
-        Command::Setup(args) => {
-            let (environment, file) = place()?;
-            setup::machine::run(&args, &environment, &file)
-        }
+        Command::Run(args) => run::run(&args, &place()?, cli.log),
+        Command::Ctl { command } => control(&command),
+        Command::Setup(args) => setup::machine::run(&args, &place()?),
         Command::Config(args) => {
-            let (environment, file) = place()?;
-            let out = &mut std::io::stdout().lock();
-            settings::cli::run(&args, &file, &checks::CHECKS, &environment.editor, out)
+            let (place, out) = (place()?, &mut std::io::stdout().lock());
+            settings::cli::run(&args, &place.file, &checks::CHECKS, &place.environment.editor, out)
         }
-        Command::Recover(args) => {
-            let (environment, file) = place()?;
-            kept::recover(&args, &environment, &file)
-        }
-        Command::History { command } => {
-            let (environment, file) = place()?;
-            kept::history(command, &environment, &file)
-        }
+        Command::Recover(args) => kept::recover(&args, &place()?),
+        Command::History { command } => kept::history(command, &place()?),
         Command::Dashboard(args) => kept::dashboard(&args, &Environment::read()?),
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Models(args) => store::cli::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Lab(args) => lab::run(&args),
     }
+}
+
+/// Tells the resident program what to do, and prints what it answers.
+fn control(command: &ctl::Command) -> Result<Exit> {
+    let environment = Environment::read()?;
+    let socket = ctl::socket_path(environment.runtime_dir.as_deref(), &std::env::temp_dir());
+    let reply = ctl::ask(&socket, command, ANSWER).map_err(|e| Failure::new(Exit::Device, e.to_string()))?;
+    if let Some(error) = reply.error {
+        return Err(Failure::new(Exit::Usage, error).into());
+    }
+    println!("{}", reply.state.unwrap_or_default());
+    Ok(Exit::Ok)
 }
 
 /// Sends what is traced to stderr.

@@ -7,7 +7,7 @@ use super::files::Layout;
 use super::query::Filter;
 use super::stats::{Group, Percentiles, Stats};
 use super::store::Store;
-use super::table::{self, fitted, local_time, printable};
+use super::table::{self, WHEN, fitted, local_time, printable};
 use super::wipe::wipe;
 use clap::{Args, Subcommand};
 use jiff::civil::DateTime;
@@ -24,16 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub(crate) enum HistoryCommand {
     /// Lists dictations, newest first
-    List {
-        #[command(flatten)]
-        choice: Choice,
-        /// At most so many
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-        /// One JSON object on each line
-        #[arg(long)]
-        json: bool,
-    },
+    List(Listing),
     /// Shows everything about one dictation
     Show {
         /// Its number in the list
@@ -48,13 +39,7 @@ pub(crate) enum HistoryCommand {
         #[arg(required = true)]
         words: Vec<String>,
         #[command(flatten)]
-        choice: Choice,
-        /// At most so many
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-        /// One JSON object on each line
-        #[arg(long)]
-        json: bool,
+        listing: Listing,
     },
     /// Transcribes the recording of a dictation again
     Redo {
@@ -83,6 +68,19 @@ pub(crate) enum HistoryCommand {
         #[arg(long, required = true)]
         yes: bool,
     },
+}
+
+/// Which dictations are listed, and how.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub(crate) struct Listing {
+    #[command(flatten)]
+    choice: Choice,
+    /// At most so many
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// One JSON object on each line
+    #[arg(long)]
+    json: bool,
 }
 
 /// Which dictations.
@@ -141,14 +139,14 @@ pub(crate) fn run(command: HistoryCommand, dir: &Path, out: &mut impl Write) -> 
     let listed = |filter: &Filter| store.as_ref().map_or(Ok(Vec::new()), |store| store.list(filter));
     let missing = |id| super::HistoryError::NoEntry(id);
     match command {
-        HistoryCommand::List { choice, limit, json } => {
+        HistoryCommand::List(Listing { choice, limit, json }) => {
             list(&listed(&choice.filter(Some(limit)))?, json, out)?
         }
         HistoryCommand::Show { id, json } => {
             let dictation = store.ok_or(missing(id))?.get(id)?;
             if json { json_line(&dictation, out)? } else { show(&dictation, out)? }
         }
-        HistoryCommand::Search { words, choice, limit, json } => {
+        HistoryCommand::Search { words, listing: Listing { choice, limit, json } } => {
             let filter = choice.filter(Some(limit));
             let found = store.map_or(Ok(Vec::new()), |store| store.search(&words.join(" "), &filter))?;
             list(&found, json, out)?;
@@ -173,7 +171,7 @@ fn list(dictations: &[Stored], json: bool, out: &mut impl Write) -> Result<()> {
         let app = fitted(&printable(entry.app.as_deref().unwrap_or("-")), 14);
         let mode = fitted(&printable(&entry.mode), 12);
         let ms = entry.release_to_text_ms.map_or("-".into(), |ms| format!("{ms:.0}"));
-        [id.to_string(), local_time(entry.started_at_ms), mode, app, ms, summary(entry)]
+        [id.to_string(), local_time(entry.started_at_ms, WHEN), mode, app, ms, summary(entry)]
     };
     let rows: Vec<_> = dictations.iter().map(row).collect();
     Ok(table::write(out, ["ID", "WHEN", "MODE", "APP", "MS", "TEXT"], &rows)?)
@@ -200,7 +198,7 @@ fn show(Stored { id, entry }: &Stored, out: &mut impl Write) -> Result<()> {
     };
     let word = |text: &Option<String>| text.as_deref().map(printable);
     line("dictation", Some(id.to_string()))?;
-    line("when", Some(local_time(e.started_at_ms)))?;
+    line("when", Some(local_time(e.started_at_ms, WHEN)))?;
     line("mode", Some(printable(&e.mode)))?;
     line("application", word(&e.app))?;
     line("window", word(&e.window_title))?;

@@ -1,7 +1,7 @@
 //! The history for other programs.
 
 use super::entry::{Entry, Stored};
-use super::table::{local_time, printable};
+use super::table::{WHEN, local_time, printable};
 use serde_json::Value;
 use std::io::{self, Write};
 
@@ -72,7 +72,7 @@ fn csv_line<'a>(cells: impl Iterator<Item = &'a str>, out: &mut impl Write) -> i
 fn markdown(dictation: &Stored, out: &mut impl Write) -> io::Result<()> {
     let entry = &dictation.entry;
     let place = entry.app.as_deref().map(|app| format!(", {}", printable(app))).unwrap_or_default();
-    writeln!(out, "## {}, {}{place}\n", local_time(entry.started_at_ms), printable(&entry.mode))?;
+    writeln!(out, "## {}, {}{place}\n", local_time(entry.started_at_ms, WHEN), printable(&entry.mode))?;
     if let Some(text) = entry.clean_text.as_deref().or(entry.raw_text.as_deref()) {
         writeln!(out, "{}\n", text.trim())?;
     }

@@ -34,4 +34,5 @@ pub(crate) use privacy::Tier;
 pub(crate) use query::Filter;
 pub(crate) use sink::{Settings, Sink};
 pub(crate) use store::{Retention, Store};
+pub(crate) use table::{local_time, utc_ms};
 pub(crate) use writer::Notice;

@@ -3,15 +3,24 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::io::{self, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Widest line of a table, in columns.
 pub(super) const WIDTH: usize = 100;
 
-/// Date and time to the minute in the system's time zone.
-pub(super) fn local_time(utc_ms: i64) -> String {
+/// Date and time to the minute, as `strftime` has it.
+pub(super) const WHEN: &str = "%Y-%m-%d %H:%M";
+
+/// A moment in the system's time zone, in a format of `strftime`.
+pub(crate) fn local_time(utc_ms: i64, format: &str) -> String {
     let Ok(time) = Timestamp::from_millisecond(utc_ms) else { return "?".into() };
-    time.to_zoned(TimeZone::system()).strftime("%Y-%m-%d %H:%M").to_string()
+    time.to_zoned(TimeZone::system()).strftime(format).to_string()
+}
+
+/// Milliseconds since 1970 UTC; 0 for anything before.
+pub(crate) fn utc_ms(time: SystemTime) -> i64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
 }
 
 /// `text` on one line and without control characters: window titles come from strangers.

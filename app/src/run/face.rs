@@ -130,14 +130,7 @@ impl Face {
     /// A text that is shown instead of typed.
     pub(super) fn present(&self, text: &str) {
         self.rest(State::Message(text.into()));
-        if let Some(notifier) = &self.notifier {
-            notifier.show(Notice {
-                summary: "Undertone".into(),
-                body: String::new(),
-                dictated: Some(text.into()),
-                urgency: Urgency::Normal,
-            });
-        }
+        self.notify("", Some(text), Urgency::Normal);
     }
 
     /// A sentence about what went wrong.
@@ -148,13 +141,13 @@ impl Face {
         }
         self.cue(Cue::Error);
         self.rest(State::Error(sentence.into()));
+        self.notify(sentence, None, Urgency::Critical);
+    }
+
+    fn notify(&self, body: &str, dictated: Option<&str>, urgency: Urgency) {
+        let (summary, body, dictated) = ("Undertone".into(), body.into(), dictated.map(Into::into));
         if let Some(notifier) = &self.notifier {
-            notifier.show(Notice {
-                summary: "Undertone".into(),
-                body: sentence.into(),
-                dictated: None,
-                urgency: Urgency::Critical,
-            });
+            notifier.show(Notice { summary, body, dictated, urgency });
         }
     }
 

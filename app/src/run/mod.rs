@@ -14,11 +14,12 @@ pub(crate) use world::open_sink;
 
 use crate::capture;
 use crate::ctl::{self, Command, Limits, Reply, Request, Server};
-use crate::environment::Environment;
+use crate::environment::Place;
 use crate::exit::{Exit, Failure};
+use crate::history::Sink;
 use crate::keys::{self, KeyEvent};
 use crate::session::{Activation, DictationId, Event, Outcome, Session, Style, Text, Timer};
-use crate::settings::{ConfigFile, Settings, Update, Watcher};
+use crate::settings::{Settings, Update, Watcher};
 use crate::ui;
 use anyhow::{Context, Result};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -79,34 +80,33 @@ pub(crate) struct RunArgs {
 ///
 /// # Errors
 /// If another one runs, the settings are wrong, or the models cannot be used.
-pub(crate) fn run(
-    args: &RunArgs,
-    environment: &Environment,
-    file: &ConfigFile,
-    level: Option<tracing::Level>,
-) -> Result<Exit> {
-    let settings = file.load(&crate::checks::CHECKS).map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
-    log(level, &settings, environment)?;
+pub(crate) fn run(args: &RunArgs, place: &Place, level: Option<tracing::Level>) -> Result<Exit> {
+    let (environment, settings) = (&place.environment, place.settings()?);
     let (inbox, received) = sync_channel(INBOX);
     let (requests, asked) = sync_channel(16);
     let socket = ctl::socket_path(environment.runtime_dir.as_deref(), &std::env::temp_dir());
     let _server = Server::bind(&socket, Limits::default(), requests)
         .map_err(|e| Failure::new(Exit::Usage, e.to_string()))?;
+    let sink = world::open_sink(&settings, environment, {
+        let inbox = inbox.clone();
+        move |sentence| drop(inbox.try_send(Input::Tell(sentence)))
+    })?;
+    log(level, &settings, &sink)?;
     forward("ctl", asked, inbox.clone(), Input::Ctl)?;
     terminate_on_signal(inbox.clone())?;
-    let watcher = Watcher::start(file.clone(), settings.clone(), crate::checks::CHECKS, {
+    let watcher = Watcher::start(place.file.clone(), settings.clone(), crate::checks::CHECKS, {
         let inbox = inbox.clone();
         move |update| drop(inbox.send(Input::Settings(update)))
     })
     .context("cannot watch the settings")?;
-    let (session, world) = world::begin(settings, environment, args, &inbox)?;
+    let (session, world) = world::begin(settings, environment, sink, args, &inbox)?;
     let exit = Main { session, world, waiting: Vec::new(), started: Instant::now() }.run(&received);
     drop(watcher);
     exit
 }
 
 /// Sends what is traced to stderr where a flag asks for it, else to the history's log as the settings say.
-fn log(level: Option<tracing::Level>, settings: &Settings, environment: &Environment) -> Result<()> {
+fn log(level: Option<tracing::Level>, settings: &Settings, sink: &Sink) -> Result<()> {
     if let Some(level) = level {
         crate::log(level);
         return Ok(());
@@ -118,16 +118,15 @@ fn log(level: Option<tracing::Level>, settings: &Settings, environment: &Environ
         crate::settings::Level::Info => tracing::Level::INFO,
         crate::settings::Level::Debug => tracing::Level::DEBUG,
     };
-    let file = world::open_sink(settings, environment, |sentence| eprintln!("undertone: {sentence}"))?.log();
-    let file = std::sync::Mutex::new(file.map_err(|e| Failure::new(Exit::Disk, e.to_string()))?);
+    let file = std::sync::Mutex::new(sink.log().map_err(|e| Failure::new(Exit::Disk, e.to_string()))?);
     tracing_subscriber::fmt().with_max_level(level).with_ansi(false).with_writer(file).init();
     Ok(())
 }
 
 /// Passes everything from one queue on to the inbox, until either ends.
-fn forward<T: Send + 'static>(
+fn forward<T: 'static>(
     name: &str,
-    from: Receiver<T>,
+    from: impl IntoIterator<Item = T> + Send + 'static,
     inbox: SyncSender<Input>,
     wrap: fn(T) -> Input,
 ) -> Result<()> {
@@ -146,15 +145,7 @@ fn terminate_on_signal(inbox: SyncSender<Input>) -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let mut signals =
         signal_hook::iterator::Signals::new([SIGINT, SIGTERM, SIGHUP]).context("cannot listen to signals")?;
-    let wait = move || {
-        for _ in signals.forever() {
-            if inbox.send(Input::Terminate).is_err() {
-                return;
-            }
-        }
-    };
-    std::thread::Builder::new().name("signals".into()).spawn(wait).context("cannot start a thread")?;
-    Ok(())
+    forward("signals", std::iter::from_fn(move || signals.forever().next()), inbox, |_| Input::Terminate)
 }
 
 struct Main {

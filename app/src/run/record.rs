@@ -1,10 +1,10 @@
 //! The history's entry of one dictation.
 
 use super::desk::Delivered;
-use crate::history::{Entry, Stage};
+use crate::history::{Entry, Stage, utc_ms};
 use crate::journal::Unfinished;
 use crate::session::{End, FailedAt, Outcome};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 use undertone_engine::telemetry;
 use undertone_engine::{CleanedBy, Dictation};
 
@@ -35,9 +35,8 @@ pub(super) fn entry(
     end: &End,
     error: Option<&str>,
 ) -> Entry {
-    let started_at_ms = moments.started.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64);
     let mut entry = Entry {
-        started_at_ms,
+        started_at_ms: utc_ms(moments.started),
         mode: mode.into(),
         speech_model: models.speech.clone(),
         text_model: models.text.clone(),
@@ -75,7 +74,7 @@ pub(crate) fn unfinished_entry(
     dictation: &Dictation,
 ) -> Entry {
     let mut entry = Entry {
-        started_at_ms: recording.started.duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as i64),
+        started_at_ms: utc_ms(recording.started),
         mode: recording.about.mode.clone(),
         speech_model: speech.into(),
         text_model: text.map(Into::into),

@@ -278,14 +278,8 @@ pub(crate) fn request_of(settings: &Settings, mode: &str) -> Request {
 /// `text`, or the snippet that it is the phrase of.
 pub(super) fn expand<'a>(settings: &'a Settings, text: &'a str) -> &'a str {
     let words = |text: &str| -> Vec<String> {
-        let plain = |c: char| if c.is_alphanumeric() || c == '\'' { c } else { ' ' };
-        text.to_lowercase()
-            .chars()
-            .map(plain)
-            .collect::<String>()
-            .split_whitespace()
-            .map(Into::into)
-            .collect()
+        let between = |c: char| !c.is_alphanumeric() && c != '\'';
+        text.to_lowercase().split(between).filter(|word| !word.is_empty()).map(Into::into).collect()
     };
     let said = words(text);
     let found = settings.snippets.iter().find(|(phrase, _)| !said.is_empty() && words(phrase) == said);

@@ -77,9 +77,9 @@ pub(super) struct World {
     pub(super) keys: Option<Keys>,
     /// The pairs of models this program was started with.
     pub(super) pairs: Vec<Pair>,
-    /// One engine for each, once it is loaded.
-    pub(super) engines: Vec<Option<Box<Engine>>>,
+    /// What each runs, and its engine once it is loaded.
     pub(super) models: Vec<Models>,
+    pub(super) engines: Vec<Option<Box<Engine>>>,
     pub(super) vad: Vad,
     /// Added to a dictation's number gives its recording's, unique over restarts.
     pub(super) first_recording: u64,
@@ -209,6 +209,7 @@ impl World {
 pub(super) fn begin(
     settings: Settings,
     environment: &Environment,
+    sink: Sink,
     args: &RunArgs,
     inbox: &SyncSender<Input>,
 ) -> Result<(Session, World)> {
@@ -219,9 +220,6 @@ pub(super) fn begin(
     let (face_events, events) = sync_channel(64);
     forward("face", events, inbox.clone(), Input::Face)?;
     let face = Face::start(&settings.show, environment, tasks.names.clone(), &face_events);
-    let teller = inbox.clone();
-    let sink =
-        open_sink(&settings, environment, move |sentence| drop(teller.try_send(Input::Tell(sentence))))?;
     offer_recovery(environment, inbox);
     let capture = open_capture(&settings, environment, inbox)?;
     let desk = Desk::start(desktop(environment), inbox.clone()).context("cannot start a thread")?;
@@ -328,9 +326,9 @@ pub(crate) fn open_sink(
             days: (kept.retention_days > 0).then_some(kept.retention_days),
             ..history::Retention::default()
         },
+        log_text: settings.log.text,
         ..history::Settings::new(&environment.history_dir())
     };
-    let options = history::Settings { log_text: settings.log.text, ..options };
     Sink::open(options, move |notice: history::Notice| tell(notice.to_string()))
         .context("cannot keep a history")
 }
@@ -382,15 +380,7 @@ fn open_keys(
     };
     match Keys::open(&bindings(settings), &choice) {
         Ok(keys) => {
-            let (events, inbox) = (keys.events().clone(), inbox.clone());
-            let pass = move || {
-                for event in events {
-                    if inbox.send(Input::Key(event)).is_err() {
-                        return;
-                    }
-                }
-            };
-            std::thread::Builder::new().name("keys".into()).spawn(pass).context("cannot start a thread")?;
+            forward("keys", keys.events().clone(), inbox.clone(), Input::Key)?;
             Ok(Some(keys))
         }
         Err(error) => {

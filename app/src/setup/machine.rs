@@ -5,10 +5,10 @@ use super::tiers::Tier;
 use super::{Found, Question, SetupArgs, interview};
 use crate::capture;
 use crate::checks::CHECKS;
-use crate::environment::Environment;
+use crate::environment::Place;
 use crate::exit::{Exit, Failure};
 use crate::plan;
-use crate::settings::{ConfigFile, Settings};
+use crate::settings::Settings;
 use crate::store::{Kind, Store, StoreConfig, disk};
 use anyhow::{Context, Result};
 use std::io::{self, Write};
@@ -34,7 +34,7 @@ const BESIDE_WEIGHTS_BYTES: u64 = 300 << 20;
 ///
 /// # Errors
 /// If nothing fits, an answer cannot be used, a download fails or a file cannot be written.
-pub(crate) fn run(args: &SetupArgs, environment: &Environment, file: &ConfigFile) -> Result<Exit> {
+pub(crate) fn run(args: &SetupArgs, Place { environment, file }: &Place) -> Result<Exit> {
     let settings = file.load(&CHECKS).map_err(|e| Failure::new(Exit::Input, e.to_string()))?;
     let store = Store::open(&StoreConfig::from_env()?)?;
     let found = find(&settings, &store);

@@ -429,6 +429,6 @@ impl Program<'_> {
 
 /// The text in lower case without what is not a letter or digit.
 pub(crate) fn words(text: &str) -> Vec<String> {
-    let plain = |c: char| if c.is_alphanumeric() { c } else { ' ' };
-    text.to_lowercase().chars().map(plain).collect::<String>().split_whitespace().map(Into::into).collect()
+    let between = |c: char| !c.is_alphanumeric();
+    text.to_lowercase().split(between).filter(|word| !word.is_empty()).map(Into::into).collect()
 }
