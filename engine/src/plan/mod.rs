@@ -19,6 +19,9 @@ const PROCESS_BYTES: usize = 7 << 20;
 const RECORDING_S: usize = 150;
 /// What each computing thread adds: its stack and the allocator's pages for it.
 const THREAD_BYTES: usize = 1 << 19;
+/// What is freed and kept when two models take turns over many dictations of many lengths (measured over a
+/// thousand, see docs/memory.md).
+const TURNS_BYTES: usize = 8 << 20;
 /// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
 /// Part of everything else that is kept free, for what differs from run to run.
@@ -197,7 +200,7 @@ impl PlanRequest {
         let tokenizers = speech.map_or(0, |s| s.tokenizer_bytes) + text.map_or(0, |t| t.tokenizer_bytes);
         let (retained, runtime) = match self.device {
             Device::Cpu => (
-                (speech_scratch + text_scratch) * 6 / 5 + tokenizers / 3,
+                (speech_scratch + text_scratch) * 6 / 5 + tokenizers / 3 + text.map_or(0, |_| TURNS_BYTES),
                 PROCESS_BYTES + threads * THREAD_BYTES,
             ),
             Device::Cuda => (0, CUDA_CONTEXT_BYTES),
