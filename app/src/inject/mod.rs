@@ -11,6 +11,7 @@ mod text;
 #[cfg(target_os = "linux")]
 mod x11;
 
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -237,6 +238,12 @@ pub(crate) enum Error {
     /// This system has no way to type.
     #[error("typing is not possible on this desktop; paste the text from the clipboard")]
     Unsupported,
+    /// The desktop's portal does not, or no longer, let us type.
+    #[error(
+        "the desktop does not let undertone type ({0}); paste the text from the clipboard, and start undertone again \
+         to be asked again"
+    )]
+    Refused(String),
     /// No window has the keyboard.
     #[error("no window has the keyboard; click into one and try again")]
     NoFocus,
@@ -305,8 +312,13 @@ pub(crate) trait Injector: Send {
 pub(crate) enum Desktop {
     /// An X server, by its display name.
     X11(String),
-    /// A Wayland compositor, by the path of its socket.
-    Wayland(String),
+    /// A Wayland compositor.
+    Wayland {
+        /// Path of its socket.
+        socket: String,
+        /// File that keeps the permission to type, where the desktop asks for one.
+        permission: PathBuf,
+    },
     /// The desktop of macOS or Windows.
     Native,
 }
@@ -317,9 +329,11 @@ pub(crate) fn open(desktop: &Desktop) -> Result<Box<dyn Injector>> {
         #[cfg(target_os = "linux")]
         Desktop::X11(display) => Ok(Box::new(x11::X11::connect(display)?)),
         #[cfg(target_os = "linux")]
-        Desktop::Wayland(socket) => Ok(Box::new(keyboard::Keyboard::connect(socket)?)),
+        Desktop::Wayland { socket, permission } => {
+            Ok(Box::new(keyboard::Keyboard::connect(socket, permission)?))
+        }
         #[cfg(not(target_os = "linux"))]
-        Desktop::Native => Ok(Box::new(keyboard::Keyboard::connect("")?)),
+        Desktop::Native => Ok(Box::new(keyboard::Keyboard::connect("", std::path::Path::new(""))?)),
         _ => Err(Error::Unsupported),
     }
 }

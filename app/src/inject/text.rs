@@ -34,6 +34,18 @@ pub(super) fn graphemes(text: &str) -> usize {
     text.graphemes(true).count()
 }
 
+/// The keysym that types a character, BackSpace among them.
+#[cfg(target_os = "linux")]
+pub(super) fn keysym(c: char) -> xkeysym::Keysym {
+    use xkeysym::Keysym;
+    match c {
+        '\n' => Keysym::Return,
+        '\t' => Keysym::Tab,
+        '\u{8}' => Keysym::BackSpace,
+        c => Keysym::from_char(c),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -19,13 +19,13 @@ use std::{
 
 /// Wakes the listening thread from [`Bell::wait`]: for an order, to stop it, or because a future can go on.
 #[derive(Debug)]
-pub(super) struct Bell {
+pub(crate) struct Bell {
     counter: OwnedFd,
     stopped: AtomicBool,
 }
 
 impl Bell {
-    pub(super) fn new() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let counter = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Self { counter, stopped: AtomicBool::new(false) })
     }
@@ -69,7 +69,7 @@ impl Wake for Bell {
 
 /// Runs a future on this thread, for at most `limit`.
 #[cfg(feature = "portal")]
-pub(super) fn block_on<T>(
+pub(crate) fn block_on<T>(
     bell: &Arc<Bell>,
     limit: Duration,
     future: impl Future<Output = T>,

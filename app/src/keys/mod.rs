@@ -14,9 +14,13 @@ mod x11;
 
 pub(crate) use chord::Chord;
 
-use bell::Bell;
+pub(crate) use bell::Bell;
+#[cfg(feature = "portal")]
+pub(crate) use bell::block_on;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use listener::{Listener, Order};
+#[cfg(feature = "portal")]
+pub(crate) use portal::connect;
 use std::{
     sync::Arc,
     thread::JoinHandle,
@@ -219,4 +223,4 @@ enum Heard {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -102,18 +102,24 @@ impl Backend for Portal {
     }
 }
 
-async fn request(address: Option<&str>, bindings: &[Binding]) -> Result<Granted, Error> {
+/// A connection to the bus at `address`, by default the session's, on which portals know us by our name.
+pub(crate) async fn connect(address: Option<&str>) -> ashpd::zbus::Result<Connection> {
     let builder = match address {
         Some(address) => connection::Builder::address(address),
         None => connection::Builder::session(),
     };
-    let connection = builder.map_err(no_portal)?.build().await.map_err(no_portal)?;
+    let connection = builder?.build().await?;
     if let Ok(application) = AppID::try_from(APPLICATION)
         && let Err(error) = ashpd::register_host_app_with_connection(connection.clone(), application).await
     {
         // Portals before 1.20 have no registry and tell programs apart by their systemd unit.
         tracing::debug!("the portal does not register programs: {error}");
     }
+    Ok(connection)
+}
+
+async fn request(address: Option<&str>, bindings: &[Binding]) -> Result<Granted, Error> {
+    let connection = connect(address).await.map_err(no_portal)?;
     let portal = GlobalShortcuts::with_connection(connection.clone()).await.map_err(refused)?;
     let news = listen(&connection, &portal).await.map_err(no_portal)?;
     let session = portal.create_session(Default::default()).await.map_err(refused)?;

@@ -139,14 +139,18 @@ fn mean_stages(samples: &[Sample]) -> Value {
 /// peak beside the plan.
 fn memory(samples: &[Sample], planned_bytes: u64) -> Value {
     let resident: Vec<f64> = samples.iter().filter_map(|s| s.resident_bytes).map(|b| b as f64).collect();
-    let (slope, error) = slope(&resident);
+    let (all, all_error) = slope(&resident);
+    // What the allocator keeps grows until it has met every size.
+    let (late, late_error) = slope(&resident[resident.len() / 2..]);
     json!({
         "planned_bytes": planned_bytes,
         "first_resident_bytes": resident.first(),
         "last_resident_bytes": resident.last(),
         "peak_bytes": samples.iter().filter_map(|s| s.peak_bytes).max(),
-        "slope_bytes_per_dictation": round(slope),
-        "slope_standard_error": round(error),
+        "slope_bytes_per_dictation": round(all),
+        "slope_standard_error": round(all_error),
+        "second_half_slope_bytes_per_dictation": round(late),
+        "second_half_slope_standard_error": round(late_error),
     })
 }
 

@@ -259,8 +259,10 @@ fn desktop(environment: &Environment) -> Option<Desktop> {
     if cfg!(not(target_os = "linux")) {
         return Some(Desktop::Native);
     }
-    let wayland =
-        environment.wayland.as_ref().map(|socket| Desktop::Wayland(socket.to_string_lossy().into()));
+    let wayland = environment.wayland.as_ref().map(|socket| Desktop::Wayland {
+        socket: socket.to_string_lossy().into(),
+        permission: environment.data_dir.join("remote-desktop-permission"),
+    });
     wayland.or_else(|| environment.display.clone().map(Desktop::X11))
 }
 

@@ -33,7 +33,7 @@ fn release_to_text() {
         all.insert(
             name.into(),
             json!({
-                "dictations": key("dictations"), "failures": key("failures"),
+                "dictations": key("dictations"), "failures": key("failures"), "peak_bytes": key("peak_bytes"),
                 "first_sample_after_ms": first_sample_after_ms,
                 "release_to_text_ms": key("release_to_text_ms"), "stages_ms": key("stages_ms"),
             }),

@@ -126,9 +126,9 @@ impl Counts {
 pub struct MemoryUse {
     /// The plan's total.
     pub planned_bytes: u64,
-    /// Resident when the request ended, where the system tells.
+    /// Resident when the request ended, less what was before the engine was loaded; where the system tells.
     pub resident_bytes: Option<u64>,
-    /// Most that was resident since the engine was warm.
+    /// Most that was resident since the process began, less what it held before the engine was loaded.
     pub peak_bytes: Option<u64>,
 }
 

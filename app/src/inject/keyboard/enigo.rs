@@ -3,7 +3,7 @@
 use ::enigo::{Direction::Click, Enigo, InputError, Key, Keyboard as _, Settings};
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{BACK_SPACE, Error, Result};
+use super::{BACK_SPACE, Error, Result, Typist};
 
 /// A connection to the system's input.
 pub(super) struct Keys(Enigo);
@@ -13,9 +13,10 @@ impl Keys {
     pub(super) fn open(_socket: &str) -> Result<Self> {
         Enigo::new(&Settings::default()).map(Self).map_err(|_| Error::Unsupported)
     }
+}
 
-    /// Types `text`, newlines as Enter.
-    pub(super) fn send(&mut self, text: &str) -> Result<()> {
+impl Typist for Keys {
+    fn send(&mut self, text: &str) -> Result<()> {
         for grapheme in text.graphemes(true) {
             match grapheme {
                 "\n" => self.0.key(Key::Return, Click),

@@ -6,10 +6,13 @@
 //! typed; the receipt is [`Receipt::Unknown`]; there is no selection; and [`Injector::undo`] trusts that the
 //! cursor has not moved.
 //!
-//! Wayland: verified on Sway. The compositor must offer `zwp_virtual_keyboard_v1`, as those built on wlroots
-//! do. Others (GNOME, Plasma) are not verified: without it every text goes to the clipboard, if `wl-copy` can
-//! put it there. macOS and Windows: not verified, but known to compile.
+//! Wayland: verified on Sway, which like all compositors built on wlroots offers `zwp_virtual_keyboard_v1`. Others
+//! (GNOME, Plasma) are asked for a keyboard over their portal, which is not verified there. What cannot be
+//! typed goes to the clipboard, if `wl-copy` can put it there. macOS and Windows: not verified, but known to
+//! compile.
 
+#[cfg(all(target_os = "linux", feature = "portal"))]
+mod portal;
 #[cfg(not(target_os = "linux"))]
 #[path = "enigo.rs"]
 mod system;
@@ -18,6 +21,7 @@ mod system;
 mod system;
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,46 +43,93 @@ const COPY_POLL: Duration = Duration::from_millis(5);
 /// The character that the BackSpace key types.
 const BACK_SPACE: &str = "\u{8}";
 
+/// Something that types.
+trait Typist: Send {
+    /// Types `text`, newlines as Enter, and waits until the system has it.
+    fn send(&mut self, text: &str) -> Result<()>;
+}
+
 /// The system's virtual keyboard.
 pub(super) struct Keyboard {
     /// Path of Wayland's socket; empty elsewhere.
     socket: String,
+    /// Address of the portal's bus; the session's where there is none.
+    bus: Option<String>,
+    /// Where the portal's permission is kept.
+    permission: PathBuf,
+    /// The portal's keyboard, or why there is none; nothing before it was asked.
+    remote: Option<Result<Box<dyn Typist>>>,
     /// Injections and undos so far: only the last injection can be undone, and only once.
     uses: u64,
 }
 
 impl Keyboard {
-    /// Checks that the system answers; `socket` is the path of Wayland's. Where it lets nobody type, texts
-    /// can still be copied.
-    pub(super) fn connect(socket: &str) -> Result<Self> {
-        match Keys::open(socket) {
-            Ok(_) | Err(Error::Unsupported) => Ok(Self { socket: socket.into(), uses: 0 }),
-            Err(error) => Err(error),
+    /// Checks that the system answers; `socket` is the path of Wayland's. Where it lets nobody type, the portal
+    /// is asked, which may take as long as the user needs to answer; and texts can still be copied.
+    pub(super) fn connect(socket: &str, permission: &Path) -> Result<Self> {
+        let opened = Keys::open(socket);
+        let mut keyboard =
+            Self { socket: socket.into(), bus: None, permission: permission.into(), remote: None, uses: 0 };
+        match opened {
+            Ok(_) => {}
+            Err(Error::Unsupported) => drop(keyboard.remote()),
+            Err(error) => return Err(error),
         }
+        Ok(keyboard)
+    }
+
+    /// The portal's keyboard. A user who declines is not asked again.
+    fn remote(&mut self) -> Result<&mut dyn Typist> {
+        let remote = self.remote.get_or_insert_with(|| open_remote(self.bus.as_deref(), &self.permission));
+        remote.as_mut().map(|typist| &mut **typist as &mut dyn Typist).map_err(|error| error.clone())
     }
 
     /// Types `text` until `cancel` is set: the bytes that were typed, and why not all.
-    fn type_text(&self, text: &str, cancel: &AtomicBool) -> (usize, Option<Error>) {
+    fn type_text(&mut self, text: &str, cancel: &AtomicBool) -> (usize, Option<Error>) {
         // Opened anew each time, so that a compositor that was started anew is found.
-        let mut keys = match Keys::open(&self.socket) {
-            Ok(keys) => keys,
+        match Keys::open(&self.socket) {
+            Ok(mut keys) => return type_with(&mut keys, text, cancel),
+            Err(Error::Unsupported) => {}
+            Err(error) => return (0, Some(error)),
+        }
+        let (typed, stopped) = match self.remote() {
+            Ok(remote) => type_with(remote, text, cancel),
             Err(error) => return (0, Some(error)),
         };
-        let mut typed = 0;
-        while typed < text.len() {
-            if cancel.load(Ordering::Relaxed) {
-                return (typed, Some(Error::Cancelled));
-            }
-            let rest = &text[typed..];
-            let end = rest.grapheme_indices(true).nth(CHUNK).map_or(rest.len(), |(end, _)| end);
-            if let Err(error) = keys.send(&rest[..end]) {
-                return (typed, Some(error));
-            }
-            typed += end;
-            std::thread::sleep(CHUNK_REST);
+        if stopped.as_ref().is_some_and(|reason| *reason != Error::Cancelled) {
+            // The desktop may have ended the session: the next text opens another.
+            self.remote = None;
         }
-        (typed, None)
+        (typed, stopped)
     }
+}
+
+#[cfg(all(target_os = "linux", feature = "portal"))]
+fn open_remote(bus: Option<&str>, permission: &Path) -> Result<Box<dyn Typist>> {
+    Ok(Box::new(portal::Remote::open(bus, permission)?))
+}
+
+#[cfg(not(all(target_os = "linux", feature = "portal")))]
+fn open_remote(_bus: Option<&str>, _permission: &Path) -> Result<Box<dyn Typist>> {
+    Err(Error::Unsupported)
+}
+
+/// Types `text` in chunks until `cancel` is set: the bytes that were typed, and why not all.
+fn type_with(keys: &mut dyn Typist, text: &str, cancel: &AtomicBool) -> (usize, Option<Error>) {
+    let mut typed = 0;
+    while typed < text.len() {
+        if cancel.load(Ordering::Relaxed) {
+            return (typed, Some(Error::Cancelled));
+        }
+        let rest = &text[typed..];
+        let end = rest.grapheme_indices(true).nth(CHUNK).map_or(rest.len(), |(end, _)| end);
+        if let Err(error) = keys.send(&rest[..end]) {
+            return (typed, Some(error));
+        }
+        typed += end;
+        std::thread::sleep(CHUNK_REST);
+    }
+    (typed, None)
 }
 
 impl Injector for Keyboard {

@@ -67,8 +67,13 @@ impl Compositor {
         self.folder.path().join("keys")
     }
 
+    fn desktop(&self) -> Desktop {
+        let permission = self.folder.path().join("permission");
+        Desktop::Wayland { socket: self.socket.display().to_string(), permission }
+    }
+
     fn injector(&self) -> Box<dyn Injector> {
-        open(&Desktop::Wayland(self.socket.display().to_string())).expect("Sway has a virtual keyboard")
+        open(&self.desktop()).expect("Sway has a virtual keyboard")
     }
 
     /// Waits until the terminal has received exactly this, then makes sure that nothing follows.
@@ -172,8 +177,7 @@ fn a_text_that_cannot_be_typed_is_left_on_the_clipboard() {
     compositor.sway.wait().expect("it ends");
     let outcome = inject(injector.as_mut(), "lost", &Options::default());
     assert_eq!((outcome.way, outcome.complete, outcome.reason), (None, false, Some(Error::NoClipboard)));
-    let gone = Desktop::Wayland(compositor.socket.display().to_string());
-    assert!(matches!(open(&gone).map(drop), Err(Error::Display(_))));
+    assert!(matches!(open(&compositor.desktop()).map(drop), Err(Error::Display(_))));
 }
 
 #[test]
@@ -183,4 +187,64 @@ fn a_program_that_hangs_is_given_up() {
     assert!(!run(program.arg("60").stdin(Stdio::piped()), &input));
     assert!(!run(&mut Command::new("no-such-program"), &input));
     assert!(run(Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()), &input));
+}
+
+#[cfg(feature = "portal")]
+mod over_the_portal {
+    use super::*;
+    use crate::inject::keyboard::portal::Remote;
+    use crate::keys::tests::portal::{Desktop, Dialog};
+
+    static NEVER: AtomicBool = AtomicBool::new(false);
+
+    #[test]
+    fn keysyms_are_typed_in_order_and_the_permission_is_kept() {
+        let desktop = Desktop::start(Dialog::Allow);
+        let folder = tempfile::tempdir().unwrap();
+        let permission = folder.path().join("data/permission");
+        let text = "aß漢🙂\n\t\u{8}";
+        let keysyms = [0x61, 0xdf, 0x0100_6f22, 0x0101_f642, 0xff0d, 0xff09, 0xff08];
+        for start in 1..=2 {
+            let mut remote = Remote::open(Some(desktop.address()), &permission).unwrap();
+            assert_eq!(type_with(&mut remote, text, &NEVER), (text.len(), None));
+            let typed = std::mem::take(&mut desktop.seen.lock().unwrap().keysyms);
+            assert_eq!(typed, keysyms.map(|keysym| [(keysym, true), (keysym, false)]).concat());
+            assert_eq!(fs::read_to_string(&permission).unwrap(), format!("permission {start}"));
+            assert_eq!(permission.metadata().unwrap().mode() & 0o777, 0o600);
+        }
+        let seen = desktop.seen.lock().unwrap();
+        assert_eq!(seen.offered, [None, Some("permission 1".into())]);
+        assert_eq!(seen.application, "org.undertone.Undertone");
+    }
+
+    #[test]
+    fn a_user_who_declines_is_asked_once() {
+        let desktop = Desktop::start(Dialog::Cancel);
+        let folder = tempfile::tempdir().unwrap();
+        let mut keyboard = Keyboard {
+            socket: String::new(),
+            bus: Some(desktop.address().into()),
+            permission: folder.path().join("permission"),
+            remote: None,
+            uses: 0,
+        };
+        for _ in 0..2 {
+            assert!(matches!(keyboard.remote().map(drop), Err(Error::Refused(_))));
+        }
+        assert_eq!(desktop.seen.lock().unwrap().offered, [None]);
+        assert!(!keyboard.permission.exists());
+    }
+
+    #[test]
+    fn a_desktop_that_ends_stops_the_typing() {
+        let desktop = Desktop::start(Dialog::Allow);
+        let folder = tempfile::tempdir().unwrap();
+        let mut remote = Remote::open(Some(desktop.address()), &folder.path().join("permission")).unwrap();
+        drop(desktop);
+        let (typed, stopped) = type_with(&mut remote, "never", &NEVER);
+        assert_eq!(typed, 0);
+        assert!(matches!(stopped, Some(Error::Refused(_))), "{stopped:?}");
+        let gone = Remote::open(Some("unix:path=/nowhere"), &folder.path().join("permission"));
+        assert_eq!(gone.map(drop), Err(Error::Unsupported));
+    }
 }

@@ -21,7 +21,7 @@ use wayland_protocols_misc::zwp_virtual_keyboard_v1::client::{
     zwp_virtual_keyboard_v1::ZwpVirtualKeyboardV1 as VirtualKeyboard,
 };
 
-use super::{Error, Result};
+use super::{Error, Result, Typist};
 
 /// Longest wait for the compositor to have carried out what was sent.
 const LIMIT: Duration = Duration::from_secs(3);
@@ -73,24 +73,6 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Types `text`, newlines as Enter, and waits until the compositor has it.
-    pub(super) fn send(&mut self, text: &str) -> Result<()> {
-        let chars: Vec<char> = text.chars().collect();
-        for part in chars.chunks(free().count()) {
-            self.bind(part)?;
-            for &c in part {
-                let code = FIXED.iter().find(|(fixed, _)| *fixed == c).map(|&(_, code)| code);
-                let bound = || self.bound.iter().zip(free()).find(|(bound, _)| **bound == c);
-                let code = code.or_else(|| bound().map(|(_, code)| code)).ok_or(Error::NoSpareKeys)?;
-                for pressed in [1, 0] {
-                    let time_ms = self.start.elapsed().as_millis() as u32;
-                    self.keyboard.key(time_ms, code.into(), pressed);
-                }
-            }
-        }
-        self.settle()
-    }
-
     fn settle(&mut self) -> Result<()> {
         settle(&self.connection, &mut self.queue, &mut self.state)
     }
@@ -126,6 +108,25 @@ impl Keys {
         self.keyboard.modifiers(0, 0, 0, 0);
         // Sent at once, for the file is closed after this.
         self.queue.flush().map_err(display_error)
+    }
+}
+
+impl Typist for Keys {
+    fn send(&mut self, text: &str) -> Result<()> {
+        let chars: Vec<char> = text.chars().collect();
+        for part in chars.chunks(free().count()) {
+            self.bind(part)?;
+            for &c in part {
+                let code = FIXED.iter().find(|(fixed, _)| *fixed == c).map(|&(_, code)| code);
+                let bound = || self.bound.iter().zip(free()).find(|(bound, _)| **bound == c);
+                let code = code.or_else(|| bound().map(|(_, code)| code)).ok_or(Error::NoSpareKeys)?;
+                for pressed in [1, 0] {
+                    let time_ms = self.start.elapsed().as_millis() as u32;
+                    self.keyboard.key(time_ms, code.into(), pressed);
+                }
+            }
+        }
+        self.settle()
     }
 }
 

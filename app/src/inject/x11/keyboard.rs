@@ -16,6 +16,7 @@ use xkeysym::Keysym;
 
 use super::keymap::{Keymap, Stroke, core_keyboard};
 use super::{Connection, Error, Options, Receipt, Result, Target, X11, is_set, until};
+use crate::inject::text::keysym;
 
 /// Keys sent between two looks at the focus.
 const CHUNK_KEYS: usize = 16;
@@ -354,15 +355,6 @@ fn sleeping(pid: u32) -> Option<Vec<String>> {
             (!state.contains(['R', 'D'])).then(|| counts.collect())
         })
         .collect()
-}
-
-/// The keysym that types a character.
-fn keysym(c: char) -> Keysym {
-    match c {
-        '\n' => Keysym::Return,
-        '\t' => Keysym::Tab,
-        c => Keysym::from_char(c),
-    }
 }
 
 /// A stretch of text and the keysyms that must be bound for it.

@@ -1,7 +1,7 @@
 //! The thread's rules with a back-end played by the test, and every back-end that can be run here for real.
 
 #[cfg(feature = "portal")]
-mod portal;
+pub(crate) mod portal;
 mod x11;
 
 use super::*;

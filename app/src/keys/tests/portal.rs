@@ -17,30 +17,34 @@ type Options = HashMap<String, OwnedValue>;
 
 /// What the user of this desktop says to its dialog.
 #[derive(Clone, Copy, PartialEq)]
-enum Dialog {
+pub(crate) enum Dialog {
     Allow,
     Cancel,
     AllowFirst,
 }
 
 /// A desktop with a portal; session and shortcuts as last asked for.
-struct Desktop {
+pub(crate) struct Desktop {
     bus: Server,
     connection: Connection,
     bell: Arc<Bell>,
-    seen: Arc<Mutex<Seen>>,
+    pub(crate) seen: Arc<Mutex<Seen>>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Seen {
-    application: String,
+pub(crate) struct Seen {
+    pub(crate) application: String,
     session: Option<OwnedObjectPath>,
     shortcuts: Vec<(String, String)>,
+    /// Signs of an earlier permission, one for each keyboard that was asked for.
+    pub(crate) offered: Vec<Option<String>>,
+    /// Keysyms typed; pressed or released.
+    pub(crate) keysyms: Vec<(i32, bool)>,
 }
 
 impl Desktop {
-    fn start(dialog: Dialog) -> Self {
+    pub(crate) fn start(dialog: Dialog) -> Self {
         let bus =
             Server::start("dbus-daemon", &["--session", "--nofork", "--print-address=1"], "dbus-daemon");
         let bell = Arc::new(Bell::new().unwrap());
@@ -65,6 +69,10 @@ impl Desktop {
         Self { bus, connection, bell, seen, thread: Some(thread) }
     }
 
+    pub(crate) fn address(&self) -> &str {
+        &self.bus.address
+    }
+
     fn open(&self, texts: &[&str]) -> Result<Keys, Error> {
         Keys::open(&bindings(texts), &Choice::Portal(Some(self.bus.address.clone())))
     }
@@ -72,6 +80,12 @@ impl Desktop {
     fn emit(&self, message: zbus::Result<Message>) {
         let bell = Arc::new(Bell::new().unwrap());
         block_on(&bell, LIMIT, self.connection.send(&message.unwrap())).unwrap().unwrap();
+    }
+
+    pub(crate) fn close_session(&self) {
+        let session = self.seen.lock().unwrap().session.clone().unwrap();
+        let message = Message::signal(session, "org.freedesktop.portal.Session", "Closed").unwrap();
+        self.emit(message.build(&Options::new()));
     }
 
     fn shortcut(&self, signal: &str, id: &str) {
@@ -95,38 +109,57 @@ async fn answer(
     seen: &Mutex<Seen>,
 ) -> zbus::Result<()> {
     let header = call.header();
+    match header.member().unwrap().as_str() {
+        "GetAll" => desktop.reply(&header, &HashMap::from([("version", Value::from(1u32))])).await,
+        "Register" => {
+            let (application, _): (String, Options) = call.body().deserialize()?;
+            seen.lock().unwrap().application = application;
+            desktop.reply(&header, &()).await
+        }
+        "NotifyKeyboardKeysym" => {
+            let (_, _, keysym, state): (OwnedObjectPath, Options, i32, u32) = call.body().deserialize()?;
+            seen.lock().unwrap().keysyms.push((keysym, state == 1));
+            desktop.reply(&header, &()).await
+        }
+        method => {
+            let response = respond(method, call, dialog, &mut seen.lock().unwrap())?;
+            let Some((request, status, results)) = response else {
+                let unknown = "org.freedesktop.DBus.Error.UnknownMethod";
+                return desktop.reply_error(&header, unknown, &method).await;
+            };
+            desktop.reply(&header, &request).await?;
+            let (to, interface) = (header.sender().cloned(), "org.freedesktop.portal.Request");
+            desktop.emit_signal(to, &request, interface, "Response", &(status, results)).await
+        }
+    }
+}
+
+/// A request's path, its status and its results.
+type Response = (OwnedObjectPath, u32, HashMap<&'static str, Value<'static>>);
+
+/// What becomes of a request, of those which the portal answers by a signal.
+fn respond(method: &str, call: &Message, dialog: Dialog, seen: &mut Seen) -> zbus::Result<Option<Response>> {
+    let header = call.header();
     let sender = header.sender().unwrap().trim_start_matches(':').replace('.', "_");
     let own_path = |kind: &str, token: &OwnedValue| {
         let token: &str = token.downcast_ref().unwrap();
         OwnedObjectPath::try_from(format!("{PATH}/{kind}/{sender}/{token}")).unwrap()
     };
-    let (request, status, results): (_, u32, HashMap<&str, Value<'_>>) = match header
-        .member()
-        .unwrap()
-        .as_str()
-    {
-        "GetAll" => {
-            return desktop.reply(&header, &HashMap::from([("version", Value::from(1u32))])).await;
-        }
-        "Register" => {
-            let (application, _): (String, Options) = call.body().deserialize()?;
-            seen.lock().unwrap().application = application;
-            return desktop.reply(&header, &()).await;
-        }
+    let cancelled = u32::from(dialog == Dialog::Cancel);
+    let (options, status, results): (Options, u32, HashMap<&str, Value<'_>>) = match method {
         "CreateSession" => {
             let options: Options = call.body().deserialize()?;
             let session = own_path("session", &options["session_handle_token"]);
             let results = HashMap::from([("session_handle", Value::from(session.to_string()))]);
-            seen.lock().unwrap().session = Some(session);
-            (own_path("request", &options["handle_token"]), 0, results)
+            seen.session = Some(session);
+            (options, 0, results)
         }
         "BindShortcuts" => {
             type Wanted = Vec<(String, Options)>;
             let (_, mut wanted, _, options): (OwnedObjectPath, Wanted, String, Options) =
                 call.body().deserialize()?;
             let trigger = |options: &Options| String::try_from(options["preferred_trigger"].clone()).unwrap();
-            let shortcuts = wanted.iter().map(|(id, options)| (id.clone(), trigger(options))).collect();
-            seen.lock().unwrap().shortcuts = shortcuts;
+            seen.shortcuts = wanted.iter().map(|(id, options)| (id.clone(), trigger(options))).collect();
             if dialog == Dialog::AllowFirst {
                 wanted.truncate(1);
             }
@@ -136,15 +169,23 @@ async fn answer(
                 (id, HashMap::from(shown))
             });
             let results = HashMap::from([("shortcuts", Value::from(granted.collect::<Vec<_>>()))]);
-            (own_path("request", &options["handle_token"]), u32::from(dialog == Dialog::Cancel), results)
+            (options, cancelled, results)
         }
-        other => {
-            return desktop.reply_error(&header, "org.freedesktop.DBus.Error.UnknownMethod", &other).await;
+        "SelectDevices" => {
+            let (_, options): (OwnedObjectPath, Options) = call.body().deserialize()?;
+            let offered = options.get("restore_token").cloned();
+            seen.offered.push(offered.map(|token| String::try_from(token).unwrap()));
+            (options, 0, HashMap::new())
         }
+        "Start" => {
+            let (_, _, options): (OwnedObjectPath, String, Options) = call.body().deserialize()?;
+            let token = format!("permission {}", seen.offered.len());
+            let results = [("devices", Value::from(1u32)), ("restore_token", Value::from(token))];
+            (options, cancelled, HashMap::from(results))
+        }
+        _ => return Ok(None),
     };
-    desktop.reply(&header, &request).await?;
-    let interface = "org.freedesktop.portal.Request";
-    desktop.emit_signal(header.sender().cloned(), &request, interface, "Response", &(status, results)).await
+    Ok(Some((own_path("request", &options["handle_token"]), status, results)))
 }
 
 #[test]
@@ -197,9 +238,7 @@ fn the_end_of_the_session_ends_the_hold() {
     let keys = desktop.open(&["F9"]).unwrap();
     desktop.shortcut("Activated", "name of F9");
     assert_heard(&keys, &[(0, true)]);
-    let session = desktop.seen.lock().unwrap().session.clone().unwrap();
-    let message = Message::signal(session, "org.freedesktop.portal.Session", "Closed").unwrap();
-    desktop.emit(message.build(&Options::new()));
+    desktop.close_session();
     assert_lost(&keys);
 }
 
