@@ -239,6 +239,7 @@ pub(crate) enum Error {
     #[error("typing is not possible on this desktop; paste the text from the clipboard")]
     Unsupported,
     /// The desktop's portal does not, or no longer, let us type.
+    #[cfg(all(target_os = "linux", feature = "portal"))]
     #[error(
         "the desktop does not let undertone type ({0}); paste the text from the clipboard, and start undertone again \
          to be asked again"
