@@ -79,6 +79,10 @@ const REFUSED: &[(&str, &str)] = &[
     ("twenty um five", "Twenty five"),
     ("five, six", "56"),
     ("we left", "We left ```"),
+    ("there's iron they say", "Iron, they say"),
+    ("there's iron they say", "There's ironthey say"),
+    ("the report is here at last", "Report is here at last"),
+    ("that is what it is for", "That is what it is"),
 ];
 
 fn write(raw: &str, lang: &str, text: &str) -> bool {

@@ -15,6 +15,11 @@ const BEHIND_MARKER_WORDS: usize = 12;
 const MOST_JUDGED: usize = 2_000;
 const JUDGED_PER_WORD: usize = 8;
 const NONE: usize = usize::MAX;
+/// Harmless words with which people begin to speak rather than a sentence.
+const OPENERS: &[&str] = &[
+    "so", "and", "oh", "then", "und", "also", "dann", "et", "alors", "donc", "y", "entonces", "e", "allora",
+    "poi", "en", "dus", "dan", "então",
+];
 
 /// Judges stretches of a transcript: the words of [`Losses`] with all others kept.
 pub(super) struct Drops<'a> {
@@ -27,6 +32,8 @@ pub(super) struct Drops<'a> {
     marker: Vec<bool>,
     /// The same word before and behind each.
     same: Vec<(usize, usize)>,
+    /// The first and the last word of what is said in earnest: they go with an excuse only.
+    ends: [usize; 2],
     judged: usize,
     lost: Vec<usize>,
 }
@@ -52,6 +59,9 @@ impl<'a> Drops<'a> {
                 || norm.chars().count() == 1
         };
         let marks = |i: usize| MARKERS.iter().any(|m| m.iter().enumerate().all(|(k, w)| norm(i + k) == *w));
+        let opens = |w: &Word| OPENERS.contains(&w.norm.as_str()) || DISCOURSE.contains(&w.norm.as_str());
+        let spoken = |w: &Word| w.kind != Kind::Filler && !opens(w);
+        let ends = [words.iter().position(spoken), words.iter().rposition(spoken)];
         Drops {
             words,
             lex,
@@ -59,6 +69,7 @@ impl<'a> Drops<'a> {
             soft: words.iter().map(soft).collect(),
             marker: (0..words.len()).map(marks).collect(),
             same,
+            ends: ends.map(|at| at.unwrap_or(NONE)),
             judged: 0,
             lost: Vec::new(),
         }
@@ -82,6 +93,7 @@ impl<'a> Drops<'a> {
             if (soft || repeats || repairs || self.restarts(from, to) || self.norm(to - 1) == "or")
                 && self.judged < MOST_JUDGED + from * JUDGED_PER_WORD
                 && let Some(cost) = self.cost(from, to).filter(|c| *c <= most)
+                && (cost == 0 || !self.ends.iter().any(|end| self.lost.contains(end)))
                 && self.unambiguous(from, to)
             {
                 out.push((to, cost));

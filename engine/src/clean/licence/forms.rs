@@ -322,7 +322,8 @@ impl Forms<'_> {
         let cannot = whole == "cannot" && self.english;
         let hyphen = self.text.get(self.units[i].span.end..self.units[i + 1].span.start) == Some("-");
         let long = |w: &str| w.len() > 1 || !matches!(w, "a" | "i");
-        let content = (a.kind == Kind::Content && x.len() > 1) || (b.kind == Kind::Content && y.len() > 1);
+        // "iron they" is no word.
+        let content = [a, b].iter().all(|w| w.kind == Kind::Content) && (x.len() > 1 || y.len() > 1);
         let closed = content && long(&x) && long(&y) && !self.reserved.has(&whole)
             || COMPOUNDS.contains(&whole.as_str())
             || hyphen && !self.reserved.has(&whole);
