@@ -86,6 +86,7 @@ fn again_undo_and_raw_work_on_the_last_text() {
     let clean = window.settled("");
     assert!(!words(&clean).contains(&"um".to_string()), "{clean:?}");
     desktop.ctl(&["undo"]);
+    desktop.ctl(&["wait"]);
     window.wait_text(str::is_empty);
     desktop.ctl(&["again"]);
     desktop.ctl(&["wait"]);
