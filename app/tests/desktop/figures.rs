@@ -70,9 +70,15 @@ fn all_clips() {
         desktop.hold_and_play("F9", &data.join(one["path"].as_str().unwrap()));
         let end = program.wait_end();
         let silent = one["text"].as_str().is_none_or(str::is_empty);
+        assert!(
+            end["end"] == "empty" || end["end"].get("delivered").is_some(),
+            "{}: {end}: {}",
+            one["id"],
+            program.errors()
+        );
+        println!("{}", json!({"id": one["id"], "kind": kind, "end": end["end"]}));
         let text = if end["end"] == "empty" { String::new() } else { window.settled("") };
         let (heard, said) = (words(&text), words(one["text"].as_str().unwrap_or_default()));
-        println!("{}", json!({"id": one["id"], "kind": kind, "end": end["end"], "typed_words": heard.len()}));
         if kind == "nonspeech" && !text.is_empty() {
             wrong.push(one["id"].clone());
         }
