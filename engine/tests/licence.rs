@@ -79,6 +79,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("twenty um five", "Twenty five"),
     ("five, six", "56"),
     ("we left", "We left ```"),
+    ("that right makes might", "That right makes (might)"),
     ("there's iron they say", "Iron, they say"),
     ("there's iron they say", "There's ironthey say"),
     ("the report is here at last", "Report is here at last"),
