@@ -84,6 +84,7 @@ fn again_undo_and_raw_work_on_the_last_text() {
     desktop.ctl(&["stop"]);
     program.wait_end();
     let clean = window.settled("");
+    assert!(words(&clean).len() >= 20, "{clean:?}");
     assert!(!words(&clean).contains(&"um".to_string()), "{clean:?}");
     desktop.ctl(&["undo"]);
     desktop.ctl(&["wait"]);
