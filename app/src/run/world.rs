@@ -21,7 +21,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime};
 use undertone_engine::prompt::Modes;
 use undertone_engine::stream::Stream;
 use undertone_engine::vad::{Segmenter, Vad, VadSettings};
@@ -241,7 +241,7 @@ pub(super) fn begin(
         engines: models.iter().map(|_| None).collect(),
         models,
         vad: Vad::new(VadSettings::default()),
-        first_recording: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_millis() as u64),
+        first_recording: history::utc_ms(SystemTime::now()).unsigned_abs(),
         takes: HashMap::new(),
         timers: Timers::default(),
         verbose: args.verbose,

@@ -4,8 +4,9 @@ use super::Settings;
 use super::check::{Checks, Problem, check};
 use super::edit::{self, EditError};
 use super::print::template;
+use crate::store::disk::write_private;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -114,14 +115,7 @@ impl ConfigFile {
     fn try_replace(&self, text: &str) -> io::Result<()> {
         // Dotfiles are often links: what they point to is replaced, not they.
         let path = fs::canonicalize(&self.path).unwrap_or_else(|_| self.path.clone());
-        let folder = path.parent().ok_or_else(|| io::Error::other("it is in no folder"))?;
-        fs::create_dir_all(folder)?;
-        // Made with permissions 0600.
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(text.as_bytes())?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        write_private(&path, text.as_bytes())
     }
 
     /// Lets the user edit a copy in `editor` (a command with its arguments, parted by spaces), and takes

@@ -1,7 +1,8 @@
 //! Starting with the desktop: a systemd user unit, or a file in the XDG autostart folder, never both.
 
+use crate::store::disk::write_private;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// How the program is started.
@@ -94,11 +95,7 @@ fn put(path: &Path, text: Option<&str>) -> io::Result<bool> {
     if fs::read(path).is_ok_and(|old| old == text.as_bytes()) {
         return Ok(false);
     }
-    let folder = path.parent().ok_or_else(|| io::Error::other("it is in no folder"))?;
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(text.as_bytes())?;
-    file.persist(path)?;
+    write_private(path, text.as_bytes())?;
     Ok(true)
 }
 

@@ -3,8 +3,7 @@
 //!
 //! Verified against a stand-in only (`keys::tests::portal`), not on these desktops.
 
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use ashpd::enumflags2::BitFlags;
 use super::{Error, Result, Typist};
 use crate::inject::text::keysym;
 use crate::keys::{Bell, block_on, connect};
+use crate::store::disk::write_private;
 
 /// How long the user may think about the desktop's question.
 const DIALOG: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ impl Remote {
         let asked = block_on(&bell, DIALOG, request(address, kept.as_deref())).map_err(refused)?;
         let (portal, session, token) = asked?;
         if let Some(token) = token
-            && let Err(error) = keep(permission, &token)
+            && let Err(error) = write_private(permission, token.as_bytes())
         {
             tracing::warn!("the user will be asked again: {}: {error}", permission.display());
         }
@@ -85,15 +85,6 @@ async fn request(
     }
     let token = started.restore_token().map(ToOwned::to_owned);
     Ok((portal, session, token))
-}
-
-/// In one step, and for the user alone.
-fn keep(permission: &Path, token: &str) -> std::io::Result<()> {
-    let folder = permission.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    std::fs::create_dir_all(&folder)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(token.as_bytes())?;
-    file.persist(permission).map(drop).map_err(|error| error.error)
 }
 
 fn declined(error: ashpd::Error) -> Error {
