@@ -2,6 +2,7 @@
 //! that its text is still what was said. It never fails but by cancellation: what cannot be cleaned
 //! stays as it was.
 
+use crate::clean::dictionary::Dictionary;
 use crate::clean::licence::Licence;
 use crate::clean::{fidelity, rules};
 use crate::control::{Control, Progress};
@@ -163,12 +164,16 @@ fn needs_nothing(raw: &str, by_rules: &str, avg_logprob: f32) -> bool {
 pub(crate) struct Cleaner {
     pub(crate) generator: Generator,
     format: PromptFormat,
+    known: Dictionary,
 }
 
 impl Cleaner {
     pub(crate) fn new(lm: CausalLm, context_tokens: usize, kv: KvType) -> Result<Cleaner> {
         let format = PromptFormat::of(&lm)?;
-        Ok(Cleaner { generator: Generator::new(lm, context_tokens, kv)?, format })
+        let tokenizer = lm.tokenizer();
+        let ids = 0..tokenizer.vocab_size() as u32;
+        let known = Dictionary::new(ids.map(|id| tokenizer.token_bytes(id)));
+        Ok(Cleaner { generator: Generator::new(lm, context_tokens, kv)?, format, known })
     }
 
     /// Computes what prompts of `mode` begin with and keeps it.
@@ -233,7 +238,7 @@ impl Cleaner {
             max_tokens: mode.max_tokens(input_tokens),
             one_line: prompt.one_line,
             draft: Some(draft),
-            licence: standard.then(|| Licence::new(by_rules, brief.language)),
+            licence: standard.then(|| Licence::new(by_rules, brief.language, &self.known)),
         };
         let out = self.generator.generate(task, control)?;
         counts.add(&out);

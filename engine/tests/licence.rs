@@ -3,8 +3,40 @@
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use undertone_engine::clean::dictionary::Dictionary;
 use undertone_engine::clean::fidelity::{Policy, check};
 use undertone_engine::clean::licence::Licence;
+
+/// What a model knows.
+const KNOWN: &[&str] = &[
+    " receive",
+    " received",
+    " relieved",
+    " web",
+    " site",
+    " website",
+    " house",
+    " horse",
+    " ladies",
+    " ladder",
+    " meet",
+    " meat",
+    " committee",
+    " ever",
+    " never",
+    " Wednesday",
+    " readers",
+    " reader",
+    " größere",
+    " weather",
+    " whether",
+    " capital",
+    " Capitol",
+];
+
+fn licence(raw: &str, lang: &str) -> Licence {
+    Licence::new(raw, lang, &Dictionary::new(KNOWN.iter().map(|w| w.as_bytes())))
+}
 
 const TRANSCRIPTS: &[(&str, &str)] = &[
     ("en", "so um i think we we should uh meet on tuesday no wait on wednesday at three thirty"),
@@ -55,6 +87,10 @@ const LICENSED: &[(&str, &str)] = &[
     ("five point two million people", "5.2 million people"),
     ("minus five degrees at eight p m", "-5 degrees at 8 p.m."),
     ("at eleven oclock he'll leave", "At 11 o'clock he will leave."),
+    ("the website of the comittee", "The web-site of the committee."),
+    ("the horses graze", "The horse's graze"),
+    ("the horses graze", "The horses graze"),
+    ("the comittees ladies", "The comittee's ladies"),
     ("mail a dot smith at example dot com", "Mail a dot smith@example.com"),
 ];
 
@@ -84,10 +120,16 @@ const REFUSED: &[(&str, &str)] = &[
     ("there's iron they say", "There's ironthey say"),
     ("the report is here at last", "Report is here at last"),
     ("that is what it is for", "That is what it is"),
+    ("the house is red", "The horse is red"),
+    ("the ladies left", "The ladyies left"),
+    ("to whomsoever it may be", "To whoopoever it may be"),
+    ("the iron gate", "The irongate"),
+    ("the house is red", "The hou-se is red"),
+    ("the comittee recieved it", "The comitte recieved it"),
 ];
 
 fn write(raw: &str, lang: &str, text: &str) -> bool {
-    let mut licence = Licence::new(raw, lang);
+    let mut licence = licence(raw, lang);
     licence.advance(text.as_bytes()) && licence.may_end()
 }
 
@@ -109,7 +151,7 @@ fn answers_and_changes_are_refused() {
 #[test]
 fn the_transcript_is_licensed_byte_by_byte() {
     for (lang, raw) in TRANSCRIPTS {
-        let mut licence = Licence::new(raw, lang);
+        let mut licence = licence(raw, lang);
         for byte in raw.as_bytes() {
             assert!(licence.allows(&[*byte]), "{raw}");
             assert!(licence.advance(&[*byte]), "{raw}");
@@ -121,7 +163,7 @@ fn the_transcript_is_licensed_byte_by_byte() {
 
 #[test]
 fn refusals_change_nothing() {
-    let mut licence = Licence::new("we need größere Äpfel", "de");
+    let mut licence = licence("we need größere Äpfel", "de");
     assert!(licence.advance("We need gr".as_bytes()));
     assert!(!licence.advance(b"q r"));
     assert!(!licence.allows(&[0xff]));
@@ -140,7 +182,7 @@ fn refusals_change_nothing() {
 /// A text written at random, as far as it is licensed.
 fn walk(raw: &str, lang: &str, rng: &mut SmallRng) -> (String, bool) {
     const MARKS: &[char] = &[' ', ',', '.', '?', '-', ':', '"', '\n', '%', '$', '²', '。'];
-    let mut licence = Licence::new(raw, lang);
+    let mut licence = licence(raw, lang);
     let mut text = String::new();
     let said: Vec<char> =
         raw.chars().flat_map(|c| c.to_uppercase().chain(c.to_lowercase()).chain([c])).collect();
@@ -183,7 +225,7 @@ fn random_texts_are_faithful_and_never_stuck() {
         for _ in 0..40 {
             let (text, alive) = walk(raw, lang, &mut rng);
             assert!(alive, "stuck: {raw} -> {text:?}");
-            let mut licence = Licence::new(raw, lang);
+            let mut licence = licence(raw, lang);
             let whole = licence.advance(text.as_bytes());
             assert!(whole, "the steps add up: {raw} -> {text:?}");
             let spliced = format!("{}{}", &text[..licence.cut()], licence.rest());
@@ -217,7 +259,7 @@ fn hostile_transcripts_are_survived() {
         ("en", "  \n ".into()),
     ];
     for (lang, raw) in &hostile {
-        let mut licence = Licence::new(raw, lang);
+        let mut licence = licence(raw, lang);
         assert!(raw.as_bytes().chunks(5).all(|token| licence.advance(token)));
         assert!(licence.may_end());
         assert!(!licence.allows("Sure, here is".as_bytes()));

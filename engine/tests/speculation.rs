@@ -8,6 +8,7 @@ mod common;
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
+use undertone_engine::clean::dictionary::Dictionary;
 use undertone_engine::clean::licence::Licence;
 use undertone_engine::control::Control;
 use undertone_engine::generate::{Generated, Generator, Task};
@@ -47,14 +48,17 @@ struct Bench {
     generator: Generator,
     format: PromptFormat,
     mode: Mode,
+    known: Dictionary,
 }
 
 impl Bench {
     fn new(model: &str, kv: KvType) -> Bench {
         let lm = CausalLm::open(&common::gguf(model)).unwrap();
         let format = PromptFormat::of(&lm).unwrap();
+        let ids = 0..lm.tokenizer().vocab_size() as u32;
+        let known = Dictionary::new(ids.map(|id| lm.tokenizer().token_bytes(id)));
         let generator = Generator::new(lm, 1024, kv).unwrap();
-        Bench { generator, format, mode: Mode::built_in().unwrap().remove("standard").unwrap() }
+        Bench { generator, format, mode: Mode::built_in().unwrap().remove("standard").unwrap(), known }
     }
 
     fn prompt(&self, text: &str) -> (Vec<u32>, bool) {
@@ -70,7 +74,7 @@ impl Bench {
 
     fn write(&mut self, text: &str, draft: Option<&str>, licensed: bool, max_tokens: usize) -> Generated {
         let (tokens, one_line) = self.prompt(text);
-        let licence = licensed.then(|| Licence::new(text, "en"));
+        let licence = licensed.then(|| Licence::new(text, "en", &self.known));
         let task = Task { prompt: &tokens, max_tokens, one_line, draft, licence };
         self.generator.generate(task, &mut Control::default()).unwrap()
     }

@@ -155,20 +155,22 @@ pub(super) fn respelled(a: &str, b: &str) -> bool {
 
 /// Insertions, deletions, replacements and swaps of neighbours between two words.
 fn edits(a: &[char], b: &[char]) -> usize {
-    let mut rows = vec![vec![0; b.len() + 1]; a.len() + 1];
+    let width = b.len() + 1;
+    let mut cost = vec![0; (a.len() + 1) * width];
     for i in 0..=a.len() {
         for j in 0..=b.len() {
-            rows[i][j] = if i == 0 || j == 0 {
+            let at = i * width + j;
+            cost[at] = if i == 0 || j == 0 {
                 i + j
             } else {
                 let swap = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                let swapped = if swap { rows[i - 2][j - 2] + 1 } else { usize::MAX };
-                let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
-                swapped.min(replaced).min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1)
+                let swapped = if swap { cost[at - 2 * width - 2] + 1 } else { usize::MAX };
+                let replaced = cost[at - width - 1] + usize::from(a[i - 1] != b[j - 1]);
+                swapped.min(replaced).min(cost[at - width] + 1).min(cost[at - 1] + 1)
             };
         }
     }
-    rows[a.len()][b.len()]
+    cost[a.len() * width + b.len()]
 }
 
 /// How many of the last words of `parts` make up `whole` ("web site", "one two three").

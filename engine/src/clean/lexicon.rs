@@ -19,6 +19,8 @@ pub(super) struct Lexicon {
     pub(super) ordinals: &'static [(&'static str, u64)],
     /// Words that begin a question.
     pub(super) interrogatives: &'static [&'static str],
+    /// Harmless words with which people begin to speak rather than a sentence.
+    pub(super) openers: &'static [&'static str],
 }
 
 /// The lists for a language code ("en", "en-US"), empty ones for a language without.
@@ -183,6 +185,7 @@ const ENGLISH: Lexicon = Lexicon {
         "shouldn't",
         "haven't",
     ],
+    openers: &["so", "and", "oh", "then"],
 };
 
 const GERMAN: Lexicon = Lexicon {
@@ -247,6 +250,7 @@ const GERMAN: Lexicon = Lexicon {
         "was", "wer", "wen", "wem", "wessen", "welche", "welcher", "welches", "wann", "wo", "wohin", "woher",
         "warum", "wieso", "wie", "weshalb",
     ],
+    openers: &["und", "also", "dann", "so"],
 };
 
 const FRENCH: Lexicon = Lexicon {
@@ -298,6 +302,7 @@ const FRENCH: Lexicon = Lexicon {
         "qui", "que", "quoi", "quel", "quelle", "quels", "quelles", "quand", "où", "comment", "pourquoi",
         "combien",
     ],
+    openers: &["et", "alors", "donc"],
 };
 
 const SPANISH: Lexicon = Lexicon {
@@ -354,6 +359,7 @@ const SPANISH: Lexicon = Lexicon {
     interrogatives: &[
         "qué", "quién", "quiénes", "cuál", "cuáles", "cuándo", "dónde", "cómo", "cuánto", "cuántos",
     ],
+    openers: &["y", "entonces"],
 };
 
 const ITALIAN: Lexicon = Lexicon {
@@ -407,6 +413,7 @@ const ITALIAN: Lexicon = Lexicon {
     interrogatives: &[
         "cosa", "chi", "quale", "quali", "quando", "dove", "come", "perché", "quanto", "quanti",
     ],
+    openers: &["e", "allora", "poi"],
 };
 
 const DUTCH: Lexicon = Lexicon {
@@ -458,6 +465,7 @@ const DUTCH: Lexicon = Lexicon {
     ],
     ordinals: &[],
     interrogatives: &["wat", "wie", "welke", "welk", "wanneer", "waar", "waarom", "hoe", "hoeveel"],
+    openers: &["en", "dus", "dan"],
 };
 
 const PORTUGUESE: Lexicon = Lexicon {
@@ -512,6 +520,7 @@ const PORTUGUESE: Lexicon = Lexicon {
     ],
     ordinals: &[],
     interrogatives: &["quem", "qual", "quais", "quando", "onde", "como", "quanto", "quantos"],
+    openers: &["e", "então"],
 };
 
 const OTHER: Lexicon = Lexicon {
@@ -523,4 +532,5 @@ const OTHER: Lexicon = Lexicon {
     numbers: &[],
     ordinals: &[],
     interrogatives: &[],
+    openers: &[],
 };

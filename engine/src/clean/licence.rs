@@ -2,9 +2,9 @@
 //! the beginning of an edit of the transcript. A model held to it can leave out, punctuate and
 //! respell, but it cannot answer.
 //!
-//! It is a Levenshtein automaton (Schulz and Mihov, 2002) over the words of the transcript, each of
-//! which may be written in several ways, with jumps over what [`super::excuse`] lets go. What it
-//! licenses passes [`super::fidelity::check`] under [`super::fidelity::Policy::Standard`] but for
+//! It reads the words of the transcript, each of which may be written in several ways, with jumps over
+//! what [`super::excuse`] lets go. A word is spelled otherwise only if the text model does not know it
+//! and knows the other ([`Dictionary`]). What it licenses passes [`super::fidelity::check`] under [`super::fidelity::Policy::Standard`] but for
 //! rare coincidences, so that check has the last word.
 
 /// What may be left out.
@@ -18,6 +18,7 @@ mod said;
 /// Spellings of a word.
 mod spelling;
 
+use super::dictionary::Dictionary;
 use forms::Touch;
 use marks::{Between, Mark};
 use said::{Form, Jump, Said, fold_char};
@@ -25,10 +26,6 @@ use std::sync::Arc;
 
 /// Most readings of the text so far that are followed at once.
 const MOST_STATES: usize = 128;
-/// Last characters of the text that are remembered: more than any respelled word has.
-const RECENT_CHARS: usize = 48;
-/// As [`State::edits`]: a hyphen was set within the word.
-const HYPHENATED: u8 = u8::MAX;
 
 /// Which text may follow, given a transcript and the text so far. Cheap to clone: the transcript is
 /// shared.
@@ -44,7 +41,8 @@ pub struct Licence {
 #[derive(Clone)]
 struct Text {
     states: Vec<State>,
-    recent: [char; RECENT_CHARS],
+    /// Its last two characters.
+    recent: [char; 2],
     bytes: u32,
     /// It has a question mark.
     asks: bool,
@@ -54,12 +52,6 @@ struct Text {
 #[derive(Clone, Copy)]
 struct State {
     place: Place,
-    /// Characters written of the form, as far as they matter.
-    typed: u8,
-    /// Changes to its spelling.
-    edits: u8,
-    /// Two of its characters are being swapped.
-    swap: bool,
     /// Words respelled, and words left out without excuse.
     respelled: u16,
     dropped: u16,
@@ -81,27 +73,18 @@ enum Place {
 }
 
 impl Licence {
-    /// The licence to edit `transcript`, which is in `lang` ("en", "de", ...). Takes time and memory
-    /// linear in the transcript; of one too long to be judged only a copy is licensed.
-    pub fn new(transcript: &str, lang: &str) -> Licence {
-        let said = Said::new(transcript, lang);
+    /// The licence to edit `transcript`, which is in `lang` ("en", "de", ...), with the words of the
+    /// model that is to write. Takes time and memory linear in the transcript; of one too long to be
+    /// judged only a copy is licensed.
+    pub fn new(transcript: &str, lang: &str, known: &Dictionary) -> Licence {
+        let said = Said::new(transcript, lang, known);
         let place = if said.verbatim {
             Place::Gap { unit: 0, at: 0 }
         } else {
             Place::Between { unit: 0, between: Between::new(Mark::Start) }
         };
-        let state = State {
-            place,
-            typed: 0,
-            edits: 0,
-            swap: false,
-            respelled: 0,
-            dropped: 0,
-            repaired: false,
-            from: 0,
-            cut: 0,
-        };
-        let text = Text { states: vec![state], recent: [' '; RECENT_CHARS], bytes: 0, asks: false };
+        let state = State { place, respelled: 0, dropped: 0, repaired: false, from: 0, cut: 0 };
+        let text = Text { states: vec![state], recent: [' '; 2], bytes: 0, asks: false };
         Licence { said: Arc::new(said), text, partial: Vec::new() }
     }
 
@@ -202,51 +185,25 @@ impl Text {
             if states.is_empty() {
                 return None;
             }
-            let mut recent = now.recent;
-            recent.rotate_left(1);
-            recent[RECENT_CHARS - 1] = folded;
+            let recent = [now.recent[1], folded];
             let bytes = if k == 0 { self.bytes.saturating_add(c.len_utf8() as u32) } else { now.bytes };
             text = Some(Text { states, recent, bytes, asks: now.asks || is_question_mark(folded) });
         }
         text
     }
 
-    /// The reading at the boundary behind its form, if the form is whole or only lacks letters that a
-    /// respelling may leave out.
+    /// The reading at the boundary behind its form, if the form is whole.
     fn completed(&self, state: &State, said: &Said) -> Option<State> {
         let Place::Form { form, at } = state.place else { return None };
-        let form = said.form(form)?;
-        let chars = said.written(form);
-        let missing = chars.len() - at as usize;
-        let mut done = *state;
-        if missing > 0 {
-            let edits = state.edits.checked_add(u8::try_from(missing).ok()?)?;
-            if edits > form.edits || !self.may_edit(state, said) {
-                return None;
-            }
-            let written = &self.recent[RECENT_CHARS.checked_sub(state.typed.into())?..];
-            if !said.reserved.respells(chars, written, edits) {
-                return None;
-            }
-            done.edits = edits;
-        }
-        if state.swap {
-            return None;
-        }
+        let form = said.form(form).filter(|f| f.len() == at as usize)?;
         let between = match form.touch {
             Touch::No => Between::new(Mark::Word),
             Touch::Close => Between::bare(),
             Touch::May => Between::new(Mark::Loose),
             Touch::Must | Touch::Dot | Touch::After => Between::new(Mark::Glued),
         };
-        done.respelled += u16::from(!matches!(done.edits, 0 | HYPHENATED));
-        done.place = Place::Between { unit: form.to, between };
-        (done.typed, done.edits, done.from, done.cut) = (0, 0, form.to, self.bytes);
-        Some(done)
-    }
-
-    fn may_edit(&self, state: &State, said: &Said) -> bool {
-        state.edits != HYPHENATED && !state.swap && state.respelled < said.most_respelled
+        let place = Place::Between { unit: form.to, between };
+        Some(State { place, from: form.to, cut: self.bytes, ..*state })
     }
 }
 
@@ -274,27 +231,20 @@ impl Step<'_> {
                     !matches!(form.touch, Touch::Must | Touch::Dot)
                 }),
             },
-            Place::Form { form, at } => {
-                let Some(form_of) = self.said.form(form) else { return };
-                let whole = at as usize == form_of.len();
-                if !whole {
-                    self.within(state, form, at);
+            Place::Form { form, at } => match self.text.completed(state, self.said) {
+                None => self.within(state, form, at),
+                Some(done) => {
+                    if let Place::Between { unit, between } = done.place {
+                        self.between(&done, unit, between);
+                    }
                 }
-                if let Some(done) = self.text.completed(state, self.said)
-                    && let Place::Between { unit, between } = done.place
-                {
-                    self.between(&done, unit, between);
-                }
-                if whole {
-                    self.within(state, form, at);
-                }
-            }
+            },
         }
     }
 
     fn push(&mut self, state: State) {
         let same = |s: &State| {
-            (s.place, s.typed, s.edits, s.swap) == (state.place, state.typed, state.edits, state.swap)
+            s.place == state.place
                 && s.repaired >= state.repaired
                 && s.respelled <= state.respelled
                 && s.dropped <= state.dropped
@@ -325,7 +275,7 @@ impl Step<'_> {
             return;
         }
         let minutes = between.mark == Mark::Colon;
-        if minutes && !(self.c.is_ascii_digit() && self.text.recent[RECENT_CHARS - 2].is_ascii_digit()) {
+        if minutes && !(self.c.is_ascii_digit() && self.text.recent[0].is_ascii_digit()) {
             return;
         }
         for jump in said.jumps(unit) {
@@ -339,9 +289,7 @@ impl Step<'_> {
                 _ if !apart => false,
                 _ if minutes => next && form.len() == 2,
                 Touch::Must => next && between.mark == Mark::Word,
-                Touch::Dot => {
-                    next && between.mark == Mark::Word && self.text.recent[RECENT_CHARS - 2].is_alphabetic()
-                }
+                Touch::Dot => next && between.mark == Mark::Word && self.text.recent[0].is_alphabetic(),
                 Touch::May if between.mark == Mark::Word => true,
                 _ => between.mark != Mark::Word || next && gap.is_empty(),
             });
@@ -353,71 +301,22 @@ impl Step<'_> {
         let (dropped, repaired) = (state.dropped + jump.dropped, state.repaired || jump.repairs);
         for id in self.said.forms_of(jump.to) {
             let Some(form) = self.said.form(id) else { continue };
-            if self.said.written(form).first() == Some(&self.c) && may(form) {
-                let place = Place::Form { form: id, at: 1 };
-                self.push(State { place, typed: 1, edits: 0, swap: false, dropped, repaired, ..*state });
-            }
-        }
-    }
-
-    /// Within a word: its next character, or another spelling.
-    fn within(&mut self, state: &State, id: u32, at: u32) {
-        let Some(form) = self.said.form(id) else { return };
-        let (chars, done) = (self.said.written(form), at as usize);
-        let typed = state.typed.saturating_add(1);
-        let go = |at: usize| State { place: Place::Form { form: id, at: at as u32 }, typed, ..*state };
-        let next = chars.get(done).copied();
-        if state.swap {
-            if next == Some(self.c) {
-                self.push(State { swap: false, ..go(done + 2) });
-            }
-            return;
-        }
-        if next == Some(self.c) || matches!((next, self.c), (Some(' '), '-') | (Some('-'), ' ')) {
-            return self.push(go(done + 1));
-        }
-        if form.edits == 0 || !self.text.may_edit(state, self.said) {
-            return;
-        }
-        if self.c == '-' {
-            if state.edits == 0
-                && done < chars.len()
-                && self.said.reserved.parts(&chars[..done], &chars[done..])
+            let respelled = state.respelled + u16::from(form.respells);
+            if respelled <= self.said.most_respelled
+                && self.said.written(form).first() == Some(&self.c)
+                && may(form)
             {
-                self.push(State { edits: HYPHENATED, ..go(done) });
-            }
-            return;
-        }
-        let letter = self.c == '\'' || self.c.is_ascii_lowercase() || spelling::ACCENTED.contains(self.c);
-        if !letter || usize::from(typed) >= RECENT_CHARS {
-            return;
-        }
-        // A letter put in, changed, or up to two left out before one.
-        let skipped = [(done, 1), (done + 1, 1), (done + 2, 1), (done + 3, 2)];
-        for (k, (to, cost)) in skipped.into_iter().enumerate() {
-            let matches = k < 2 || chars.get(to - 1) == Some(&self.c);
-            if to <= chars.len() && matches && self.respells(state, form, &chars[to..], cost) {
-                self.push(State { edits: state.edits + cost, ..go(to) });
-            }
-        }
-        if let (Some(first), Some(second)) = (next, chars.get(done + 1))
-            && *second == self.c
-        {
-            let rest: Vec<char> = [&[first], &chars[done + 2..]].concat();
-            if self.respells(state, form, &rest, 1) {
-                self.push(State { edits: state.edits + 1, swap: true, ..go(done) });
+                let place = Place::Form { form: id, at: 1 };
+                self.push(State { place, respelled, dropped, repaired, ..*state });
             }
         }
     }
 
-    /// Whether the word as written, the character and `rest` are a spelling of the form, so that an
-    /// edit is never the way to a dead end.
-    fn respells(&self, state: &State, form: &Form, rest: &[char], cost: u8) -> bool {
-        let Some(begin) = RECENT_CHARS.checked_sub(state.typed.into()) else { return false };
-        let edits = state.edits + cost;
-        edits <= form.edits && {
-            let word: Vec<char> = [&self.text.recent[begin..], &[self.c], rest].concat();
-            self.said.reserved.respells(self.said.written(form), &word, edits)
+    /// Within a word: its next character.
+    fn within(&mut self, state: &State, id: u32, at: u32) {
+        let next = self.said.form(id).and_then(|form| self.said.written(form).get(at as usize));
+        if matches!((next, self.c), (Some(' '), '-') | (Some('-'), ' ')) || next == Some(&self.c) {
+            self.push(State { place: Place::Form { form: id, at: at + 1 }, ..*state });
         }
     }
 }

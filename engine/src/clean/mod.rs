@@ -6,6 +6,8 @@
 mod align;
 /// The words that name punctuation, by language.
 mod commands;
+/// The words a text model knows.
+pub mod dictionary;
 /// What may vanish from a transcript: fillers, repeats, the abandoned part of a marked repair.
 mod excuse;
 /// Is a model's clean-up still what was said?

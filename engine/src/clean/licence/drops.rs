@@ -15,12 +15,6 @@ const BEHIND_MARKER_WORDS: usize = 12;
 const MOST_JUDGED: usize = 2_000;
 const JUDGED_PER_WORD: usize = 8;
 const NONE: usize = usize::MAX;
-/// Harmless words with which people begin to speak rather than a sentence.
-const OPENERS: &[&str] = &[
-    "so", "and", "oh", "then", "und", "also", "dann", "et", "alors", "donc", "y", "entonces", "e", "allora",
-    "poi", "en", "dus", "dan", "então",
-];
-
 /// Judges stretches of a transcript: the words of [`Losses`] with all others kept.
 pub(super) struct Drops<'a> {
     words: &'a [Word],
@@ -59,7 +53,7 @@ impl<'a> Drops<'a> {
                 || norm.chars().count() == 1
         };
         let marks = |i: usize| MARKERS.iter().any(|m| m.iter().enumerate().all(|(k, w)| norm(i + k) == *w));
-        let opens = |w: &Word| OPENERS.contains(&w.norm.as_str()) || DISCOURSE.contains(&w.norm.as_str());
+        let opens = |w: &Word| lex.openers.contains(&w.norm.as_str()) || DISCOURSE.contains(&w.norm.as_str());
         let spoken = |w: &Word| w.kind != Kind::Filler && !opens(w);
         let ends = [words.iter().position(spoken), words.iter().rposition(spoken)];
         Drops {

@@ -2,6 +2,7 @@
 
 use super::said::Unit;
 use super::spelling::Reserved;
+use crate::clean::dictionary::Dictionary;
 use crate::clean::lexicon::Lexicon;
 use crate::clean::numbers;
 use crate::clean::spellings::SPELLINGS;
@@ -75,6 +76,7 @@ pub(super) struct Forms<'a> {
     pub(super) lex: &'a Lexicon,
     pub(super) reserved: &'a Reserved,
     pub(super) english: bool,
+    pub(super) known: &'a Dictionary,
 }
 
 impl Forms<'_> {
@@ -322,11 +324,12 @@ impl Forms<'_> {
         let cannot = whole == "cannot" && self.english;
         let hyphen = self.text.get(self.units[i].span.end..self.units[i + 1].span.start) == Some("-");
         let long = |w: &str| w.len() > 1 || !matches!(w, "a" | "i");
-        // "iron they" is no word.
+        // "ironthey" is no word.
         let content = [a, b].iter().all(|w| w.kind == Kind::Content) && (x.len() > 1 || y.len() > 1);
-        let closed = content && long(&x) && long(&y) && !self.reserved.has(&whole)
-            || COMPOUNDS.contains(&whole.as_str())
-            || hyphen && !self.reserved.has(&whole);
+        let closed = (content && long(&x) && long(&y) || hyphen)
+            && self.known.has(&whole)
+            && !self.reserved.has(&whole)
+            || COMPOUNDS.contains(&whole.as_str());
         (cannot || plain(a, &x) && plain(b, &y) && closed).then_some(whole)
     }
 

@@ -94,7 +94,7 @@ impl Between {
 const CLOSING: &str = ".,;:!?…)]}\"'”’»“";
 const WIDE: &str = "。、，！？：；「」『』（）";
 /// No brackets: what was said is no aside of the writer's. Those of the transcript are its own.
-const OPENING: &str = "\"“«„»¿¡「『（";
+const OPENING: &str = "\"“«„»¿¡「『";
 
 /// Whether a mark is one of scripts without spaces, which needs none behind it.
 pub(super) fn is_wide(c: char) -> bool {

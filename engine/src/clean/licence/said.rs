@@ -3,11 +3,16 @@
 use super::drops::Drops;
 use super::forms::{Forms, Touch};
 use super::marks;
-use super::spelling::{ACCENTED, Reserved};
+use super::spelling::Reserved;
+use crate::clean::dictionary::Dictionary;
 use crate::clean::fidelity;
 use crate::clean::lexicon::{self, Lexicon};
 use crate::clean::words::{self, Kind, Word, fold};
+use std::collections::HashMap;
 use std::ops::Range;
+
+/// Most different words whose other spellings are looked for.
+const MOST_SOUGHT: usize = 200;
 
 /// A stretch of the transcript that is written in one: a word, a contraction, a number.
 pub(super) struct Unit {
@@ -29,8 +34,8 @@ pub(super) struct Form {
     len: u32,
     /// The unit that follows.
     pub(super) to: u32,
-    /// Letters that may be changed.
-    pub(super) edits: u8,
+    /// It is another spelling of what was said.
+    pub(super) respells: bool,
     pub(super) touch: Touch,
 }
 
@@ -81,7 +86,7 @@ impl Form {
 }
 
 impl Said {
-    pub(super) fn new(text: &str, lang: &str) -> Said {
+    pub(super) fn new(text: &str, lang: &str, known: &Dictionary) -> Said {
         let lex = lexicon::lexicon(lang);
         let mut words = words::words(text, lang);
         let verbatim = !fidelity::can_judge(text, &words);
@@ -108,7 +113,7 @@ impl Said {
             wide: Vec::new(),
             units,
         };
-        said.fill_forms(&words, lex, lexicon::is_english(lang));
+        said.fill_forms(&words, lex, lexicon::is_english(lang), known);
         said.fill_drops(&words, lex);
         said.fill_wide();
         said
@@ -120,8 +125,9 @@ impl Said {
         begin..self.chars.len() as u32
     }
 
-    fn fill_forms(&mut self, words: &[Word], lex: &Lexicon, english: bool) {
+    fn fill_forms(&mut self, words: &[Word], lex: &Lexicon, english: bool, known: &Dictionary) {
         let mut end = 0;
+        let mut sought: HashMap<String, (Vec<String>, Vec<String>)> = HashMap::new();
         for i in 0..=self.units.len() {
             let next = self.units.get(i).map_or(self.text.len()..self.text.len(), |u| u.span.clone());
             let gap = self.text.get(end..next.start).unwrap_or("").to_string();
@@ -131,21 +137,27 @@ impl Said {
             if i == self.units.len() {
                 break;
             }
-            let forms =
-                Forms { text: &self.text, words, units: &self.units, lex, reserved: &self.reserved, english };
+            let (units, reserved) = (&self.units, &self.reserved);
+            let forms = Forms { text: &self.text, words, units, lex, reserved, english, known };
             let written = forms.of(i);
-            let plain = matches!(&words[self.units[i].words.clone()], [w] if w.kind == Kind::Content
-                && w.norm == fold(&self.text[next.clone()]));
-            for (k, form) in written.into_iter().enumerate() {
-                let edits = if k == 0 && plain { self.reserved.most_edits(&form.text) } else { 0 };
-                let chars = self.store(&form.text);
-                self.forms.push(Form {
-                    begin: chars.start,
-                    len: chars.end - chars.start,
-                    to: form.to as u32,
-                    edits,
-                    touch: form.touch,
-                });
+            let add = |said: &mut Said, text: &str, to: usize, touch: Touch, respells: bool| {
+                let chars = said.store(text);
+                let (begin, len) = (chars.start, chars.end - chars.start);
+                said.forms.push(Form { begin, len, to: to as u32, respells, touch });
+            };
+            let norm = match &words[units[i].words.clone()] {
+                [w] if w.kind == Kind::Content && w.norm == fold(&self.text[next.clone()]) => &w.norm,
+                _ => "",
+            };
+            let free = !norm.is_empty() && !reserved.has(norm) && sought.len() < MOST_SOUGHT;
+            if free && !sought.contains_key(norm) {
+                let found = (reserved.partings(norm, known), reserved.spellings(norm, known));
+                sought.insert(norm.to_string(), found);
+            }
+            written.iter().for_each(|w| add(self, &w.text, w.to, w.touch, false));
+            if let Some((parted, respelled)) = sought.get(norm) {
+                parted.iter().for_each(|w| add(self, w, i + 1, Touch::No, false));
+                respelled.iter().for_each(|w| add(self, w, i + 1, Touch::No, true));
             }
             self.begins.push(self.forms.len() as u32);
         }
@@ -181,8 +193,7 @@ impl Said {
     }
 
     fn fill_wide(&mut self) {
-        let letters =
-            self.chars.iter().copied().chain(ACCENTED.chars()).flat_map(|c| c.to_uppercase().chain([c]));
+        let letters = self.chars.iter().flat_map(|c| c.to_uppercase().chain([*c]));
         let all = letters.chain(self.text.chars()).chain(marks::wide_marks());
         self.wide = all.filter(|c| !c.is_ascii()).collect();
         self.wide.sort_unstable();

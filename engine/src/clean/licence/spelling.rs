@@ -1,14 +1,14 @@
 //! Which other spelling of a word is still the word.
 
+use crate::clean::align;
+use crate::clean::dictionary::Dictionary;
 use crate::clean::lexicon::Lexicon;
 use crate::clean::spellings::{CONTRACTIONS, SPELLINGS};
 use crate::clean::words::Word;
 use std::collections::HashSet;
 
-/// Longest word that may be respelled, in bytes and so in characters.
-pub(super) const LONGEST: usize = 40;
-/// Letters with accents that a respelling may bring in.
-pub(super) const ACCENTED: &str = "àâäáãåæçéèêëíìîïñóòôöõøœßúùûüýÿ";
+/// Longest word that may be respelled, in bytes.
+const LONGEST: usize = 40;
 /// Two words with the same beginning and these ends are two forms of one word, or two words.
 const ENDINGS: &[&str] = &[
     "", "s", "es", "ed", "d", "ing", "ly", "er", "ers", "r", "rs", "y", "ies", "ied", "ily", "e", "en", "an",
@@ -37,38 +37,37 @@ impl Reserved {
         self.listed.contains(word)
     }
 
-    /// Most edits to `word`, 0 for one that stays as it is: see [`crate::clean::fidelity`].
-    pub(super) fn most_edits(&self, word: &str) -> u8 {
-        let plain = word.chars().all(|c| c.is_alphabetic() || c == '\'');
-        match word.chars().filter(|c| *c != '\'').count() {
-            _ if word.len() > LONGEST || !plain || self.has(word) => 0,
-            0..5 => 0,
-            5..8 => 1,
-            _ => 2,
+    /// The other ways to spell `word`, a content word in lower case. One that the dictionary has keeps
+    /// its letters; of others only the neighbours that it has are spellings. Apostrophes come and go.
+    pub(super) fn spellings(&self, word: &str, known: &Dictionary) -> Vec<String> {
+        let mut out = match word.strip_suffix("'s") {
+            Some(stem) => vec![format!("{stem}s")],
+            None => word.strip_suffix('s').map(|stem| format!("{stem}'s")).into_iter().collect(),
+        };
+        if !known.has(word) {
+            out.extend(known.near(word).map(String::from));
         }
+        out.retain(|new| self.respells(word, new));
+        out
     }
 
-    /// Whether `new`, which is within [`Reserved::most_edits`] of `old`, is a spelling of it. All
-    /// lower case.
-    pub(super) fn respells(&self, old: &[char], new: &[char], edits: u8) -> bool {
-        let shorter = old.len().min(new.len());
-        if shorter < 5 || new.len() > LONGEST || edits > if shorter >= 8 { 2 } else { 1 } {
-            return false;
-        }
-        let word: String = new.iter().collect();
-        let possessive = old.contains(&'\'')
-            || word.split_once('\'').is_none_or(|(stem, end)| end == "s" && !self.has(stem));
-        word.len() <= LONGEST
+    /// Whether `new`, which is near `old`, is that word and no other.
+    fn respells(&self, old: &str, new: &str) -> bool {
+        let chars = |w: &str| w.chars().collect::<Vec<char>>();
+        let possessive = old.contains('\'') || new.strip_suffix("'s").is_none_or(|stem| !self.has(stem));
+        align::respelled(old, new)
             && possessive
-            && !self.has(&word)
-            && !self.said.contains(&word)
-            && !inflects(old, new)
+            && !self.has(new)
+            && !self.said.contains(new)
+            && !inflects(&chars(old), &chars(new))
     }
 
-    /// Whether a word may be parted here by a hyphen.
-    pub(super) fn parts(&self, head: &[char], tail: &[char]) -> bool {
-        let free = |part: &[char]| part.len() > 1 && !self.has(&part.iter().collect::<String>());
-        free(head) && free(tail)
+    /// `word` parted by a hyphen into two words.
+    pub(super) fn partings(&self, word: &str, known: &Dictionary) -> Vec<String> {
+        let free = |part: &str| known.has(part) && !self.has(part);
+        let split = |(at, _)| word.split_at(at);
+        let parts = word.char_indices().map(split).filter(|(head, tail)| free(head) && free(tail));
+        parts.map(|(head, tail)| format!("{head}-{tail}")).collect()
     }
 }
 
