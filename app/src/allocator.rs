@@ -7,16 +7,19 @@ use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t, mi_option_use_numa
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// `mi_option_purge_delay`: milliseconds after which freed memory is returned to the system, -1 for never.
-/// The bindings name only the option behind it.
+/// `mi_option_purge_delay`: milliseconds after which freed memory is returned to the system. The bindings
+/// name only the option behind it.
 const PURGE_DELAY: mi_option_t = mi_option_use_numa_nodes - 1;
+/// Not while the program is in use: only [`settle`] returns memory.
+const LATER_MS: std::ffi::c_long = 24 * 3_600_000;
 
-/// Returns what loading has freed, and keeps what is freed from now on: no request faults memory in
-/// that an earlier one has had, and what is resident depends on no clock.
+/// Returns what has been freed, and keeps what is freed from now on: no request faults memory in that
+/// the one before has had, and what is resident depends on no clock. Without this the program would grow:
+/// every thread looks for room elsewhere, and what one has touched another does not find.
 pub(crate) fn settle() {
     // SAFETY: both may be called at any time, from any thread.
     unsafe {
+        mi_option_set(PURGE_DELAY, LATER_MS);
         mi_collect(true);
-        mi_option_set(PURGE_DELAY, -1);
     }
 }

@@ -5,7 +5,7 @@
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 use undertone_engine::control::OnProgress;
@@ -247,4 +247,29 @@ fn waking_does_no_harm_whenever_it_comes() {
         engine().wake(mode);
     }
     assert_eq!(engine().clean("is it raining today", Request::default()).unwrap().text, before);
+}
+
+#[test]
+fn what_requests_leave_behind_is_given_back_once_nothing_is_asked() {
+    static SETTLED: AtomicUsize = AtomicUsize::new(0);
+    let settle = || {
+        SETTLED.fetch_add(1, Ordering::SeqCst);
+    };
+    let config =
+        EngineConfig { settle: Some(settle), ..EngineConfig::new(common::model_dir("whisper-tiny.en")) };
+    let engine = Engine::start(config).unwrap();
+    assert_eq!(SETTLED.load(Ordering::SeqCst), 1, "behind loading");
+    let until = |times: usize| {
+        let end = Instant::now() + Duration::from_secs(60);
+        while SETTLED.load(Ordering::SeqCst) < times && Instant::now() < end {
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        SETTLED.load(Ordering::SeqCst)
+    };
+    for times in [2, 3] {
+        engine.dictate(common::clip("question.wav"), raw()).unwrap();
+        assert_eq!(until(times), times);
+    }
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(SETTLED.load(Ordering::SeqCst), 3, "there was nothing to give back");
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use undertone_engine::telemetry::Stage;
 use undertone_engine::{Engine, Request, audio, load::warm_up_samples};
 use undertone_models::whisper::SAMPLE_RATE_HZ;
@@ -24,6 +24,9 @@ pub(crate) struct LatencyArgs {
     /// Dictations of the first file after warm-up whose times are compared with the very first.
     #[arg(long, value_name = "N", default_value_t = 50)]
     steady: usize,
+    /// Seconds without a request before each of these, as between two dictations at a desk.
+    #[arg(long, value_name = "S", default_value_t = 0.0)]
+    rest: f64,
     /// Dictations of all files in turn over which memory is watched.
     #[arg(long, value_name = "N", default_value_t = 0)]
     soak: usize,
@@ -34,6 +37,8 @@ pub(crate) struct LatencyArgs {
 /// Runs the command and prints one JSON object.
 pub(crate) fn run(args: &LatencyArgs) -> Result<Exit> {
     let recordings = recordings(&args.files)?;
+    let rest = Duration::try_from_secs_f64(args.rest)
+        .map_err(|_| Failure::new(Exit::Usage, "--rest takes seconds, 0 or more"))?;
     let chosen = args.engine.choose(&[&args.mode])?;
     let start = Instant::now();
     let engine = engine_args::start(chosen.config.clone())?;
@@ -41,11 +46,11 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<Exit> {
     let request = Request::in_mode(&args.mode);
     let first = dictate(&engine, &recordings[0], &request)?;
     let other = other(&recordings);
-    let steady = |_| {
+    let steady = samples(args.steady, |_| {
         dictate(&engine, &other, &request)?;
+        std::thread::sleep(rest);
         dictate(&engine, &recordings[0], &request)
-    };
-    let steady: Vec<Sample> = (0..args.steady).map(steady).collect::<Result<_>>()?;
+    })?;
     let mut report = json!({
         "speech_model": chosen.speech_model,
         "text_model": chosen.text_model,
@@ -54,6 +59,7 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<Exit> {
         "start_ms": round(start_ms),
         "audio_s": round(recordings[0].len() as f64 / f64::from(SAMPLE_RATE_HZ)),
         "first_ms": round(first.ms),
+        "rest_s": args.rest,
         "first_stage_ms": mean_stages(std::slice::from_ref(&first)),
         "steady": summary(&steady),
     });
@@ -62,8 +68,8 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<Exit> {
         report["p95_over_p50"] = quantile(&steady, 0.95).map(|p95| json!(round(p95 / median))).into();
     }
     if args.soak > 0 {
-        let turns = recordings.iter().cycle().take(args.soak);
-        let samples: Vec<Sample> = turns.map(|r| dictate(&engine, r, &request)).collect::<Result<_>>()?;
+        let turn = |n: usize| dictate(&engine, &recordings[n % recordings.len()], &request);
+        let samples = samples(args.soak, turn)?;
         report["soak"] = summary(&samples);
         report["soak"]["memory"] = memory(&samples, engine.plan().total_bytes as u64);
     }
@@ -72,11 +78,25 @@ pub(crate) fn run(args: &LatencyArgs) -> Result<Exit> {
 }
 
 /// One dictation.
+#[derive(Clone, Copy)]
 struct Sample {
     ms: f64,
-    stages: Vec<(Stage, f64)>,
+    /// Milliseconds of each stage.
+    stages: [f64; Stage::ALL.len()],
     resident_bytes: Option<u64>,
     peak_bytes: Option<u64>,
+}
+
+/// `count` dictations. Room for all is taken before the first, lest the figures be among the memory they
+/// report.
+fn samples(count: usize, mut next: impl FnMut(usize) -> Result<Sample>) -> Result<Vec<Sample>> {
+    let unknown = [f64::NAN; Stage::ALL.len()];
+    let empty = Sample { ms: f64::NAN, stages: unknown, resident_bytes: None, peak_bytes: None };
+    let mut samples = vec![empty; count];
+    for (n, sample) in samples.iter_mut().enumerate() {
+        *sample = next(n)?;
+    }
+    Ok(samples)
 }
 
 fn dictate(engine: &Engine, recording: &Arc<[f32]>, request: &Request) -> Result<Sample> {
@@ -85,7 +105,7 @@ fn dictate(engine: &Engine, recording: &Arc<[f32]>, request: &Request) -> Result
         .dictate(recording.clone(), request.clone())
         .map_err(|f| Failure::new(Exit::Internal, f.to_string()))?;
     let ms = start.elapsed().as_secs_f64() * 1e3;
-    let stages = Stage::ALL.iter().map(|s| (*s, done.record.times.ms(*s))).collect();
+    let stages = Stage::ALL.map(|s| done.record.times.ms(s));
     let memory = done.record.memory;
     Ok(Sample { ms, stages, resident_bytes: memory.resident_bytes, peak_bytes: memory.peak_bytes })
 }
@@ -129,7 +149,7 @@ fn summary(samples: &[Sample]) -> Value {
 
 fn mean_stages(samples: &[Sample]) -> Value {
     let mean = |stage: usize| {
-        let sum: f64 = samples.iter().map(|s| s.stages[stage].1).sum();
+        let sum: f64 = samples.iter().map(|s| s.stages[stage]).sum();
         round(sum / samples.len().max(1) as f64)
     };
     Stage::ALL.iter().enumerate().map(|(i, s)| (s.name().to_string(), json!(mean(i)))).collect()
