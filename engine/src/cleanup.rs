@@ -254,6 +254,11 @@ impl Cleaner {
             }
             (Some(why), None) => return Ok(Outcome::Refused(why.into())),
         };
+        // Small models double spaces now and then; nobody says one.
+        let text = match standard {
+            true => text.split(' ').filter(|w| !w.is_empty()).collect::<Vec<_>>().join(" "),
+            false => text,
+        };
         let policy = match mode.policy {
             Policy::Standard => fidelity::Policy::Standard,
             Policy::Free => fidelity::Policy::Free,

@@ -7,7 +7,7 @@ use crate::control::{CancelToken, Control};
 use crate::error::{EngineError, Result};
 use crate::pipeline::{Dictation, Pipeline, Request, finished};
 use crate::telemetry::Stage;
-use crate::transcribe::Transcript;
+use crate::transcribe::{SpeechOptions, Transcript};
 use crate::vad::{Event, Segmenter};
 use crate::worker::{Job, Ticket, send};
 use std::ops::Range;
@@ -19,6 +19,11 @@ use undertone_models::whisper::SAMPLE_RATE_HZ;
 
 /// Longest recording a stream takes: at 16 kHz half a gigabyte would be more than two hours.
 pub const MAX_STREAM_SAMPLES: usize = 2 * 3600 * SAMPLE_RATE_HZ as usize;
+
+/// A segment shorter than this is heard with the speech before it: three seconds.
+const SHORT_SAMPLES: usize = 3 * SAMPLE_RATE_HZ as usize;
+/// Temperature above which what was heard is a guess that should not lead on.
+const GUESSED_TEMPERATURE: f32 = 0.5;
 
 /// Samples on their way to the engine's thread.
 #[derive(Default)]
@@ -122,7 +127,27 @@ pub(crate) struct Utterance {
     transcript: Transcript,
     cleanup: Cleanup,
     /// What the open segment sounded like at its last pause.
-    partial: Option<(Range<usize>, Transcript)>,
+    partial: Option<(Range<usize>, Heard)>,
+    /// What a short segment is heard with.
+    before: Option<Before>,
+}
+
+/// What was said in a segment.
+struct Heard {
+    transcript: Transcript,
+    /// What the next short one is heard with.
+    before: Option<Before>,
+}
+
+/// Speech that is transcribed already.
+#[derive(Clone)]
+struct Before {
+    /// Where it begins in the recording.
+    start: usize,
+    /// Its tokens, with times from there.
+    tokens: Vec<u32>,
+    /// All text before it.
+    said: String,
 }
 
 impl Utterance {
@@ -137,6 +162,7 @@ impl Utterance {
             transcript: Transcript::default(),
             cleanup: Cleanup::default(),
             partial: None,
+            before: None,
         }
     }
 
@@ -168,8 +194,8 @@ impl Utterance {
             }
         }
         if let Some(range) = lull.filter(|lull| lull.start >= ended) {
-            let transcript = self.transcribe(&range, &[], pipeline, control)?;
-            self.partial = Some((range, transcript));
+            let heard = self.transcribe(&range, &[], pipeline, control)?;
+            self.partial = Some((range, heard));
         }
         Ok(())
     }
@@ -215,15 +241,16 @@ impl Utterance {
 
     /// Appends what is said in `range`.
     fn hear(&mut self, range: Range<usize>, pipeline: &mut Pipeline, control: &mut Control) -> Result<()> {
-        let mut heard = match self.partial.take() {
+        let Heard { transcript: mut heard, before } = match self.partial.take() {
             // Nothing was said since the pause: the same samples give the same text.
-            Some((before, transcript)) if before == range => transcript,
-            Some((before, transcript)) if before.start == range.start => {
-                let draft: Vec<u32> = transcript.segments.into_iter().flat_map(|s| s.tokens).collect();
+            Some((same, heard)) if same == range => heard,
+            Some((part, heard)) if part.start == range.start => {
+                let draft: Vec<u32> = heard.transcript.segments.into_iter().flat_map(|s| s.tokens).collect();
                 self.transcribe(&range, &draft, pipeline, control)?
             }
             _ => self.transcribe(&range, &[], pipeline, control)?,
         };
+        self.before = before;
         heard.shift(range.start as f64 / f64::from(SAMPLE_RATE_HZ));
         let all = &mut self.transcript;
         if all.segments.is_empty() {
@@ -242,17 +269,43 @@ impl Utterance {
         draft: &[u32],
         pipeline: &mut Pipeline,
         control: &mut Control,
-    ) -> Result<Transcript> {
+    ) -> Result<Heard> {
         let mut options = self.request.speech.clone();
         let said = self.transcript.text();
         if !self.transcript.segments.is_empty() {
             // The language is that of the first segment; what was said before is the context.
             options.language.get_or_insert_with(|| self.transcript.language.clone());
-            if options.condition_on_previous_text {
-                let prompt = options.initial_prompt.take().unwrap_or_default();
-                options.initial_prompt = Some(format!("{prompt} {said}"));
+        }
+        let hint = options.initial_prompt.take().unwrap_or_default();
+        let context = |said: &str| match options.condition_on_previous_text {
+            true => Some(format!("{hint} {said}")),
+            false => Some(hint.clone()),
+        };
+        let within = |options: &SpeechOptions, said: &str| SpeechOptions {
+            initial_prompt: context(said),
+            ..options.clone()
+        };
+        let transcriber = &mut pipeline.transcriber;
+        if let Some(Before { start, tokens, said }) =
+            self.before.as_ref().filter(|_| range.len() < SHORT_SAMPLES)
+        {
+            let (audio, heard_samples) = (&self.audio[*start..range.end], range.start - start);
+            let options = within(&options, said);
+            let heard = (heard_samples, tokens.as_slice());
+            if let Some((mut transcript, tokens)) =
+                transcriber.transcribe_behind(audio, heard, &options, draft, control)?
+            {
+                transcript.shift(-(heard_samples as f64) / f64::from(SAMPLE_RATE_HZ));
+                let before = Before { start: *start, tokens, said: said.clone() };
+                return Ok(Heard { transcript, before: Some(before) });
             }
         }
-        pipeline.transcriber.transcribe_with_draft(&self.audio[range.clone()], &options, draft, control)
+        let options = within(&options, &said);
+        let transcript =
+            transcriber.transcribe_with_draft(&self.audio[range.clone()], &options, draft, control)?;
+        let sure = transcript.segments.iter().all(|s| s.temperature <= GUESSED_TEMPERATURE);
+        let tokens: Vec<u32> = transcript.segments.iter().flat_map(|s| s.tokens.iter().copied()).collect();
+        let before = (sure && !tokens.is_empty()).then_some(Before { start: range.start, tokens, said });
+        Ok(Heard { transcript, before })
     }
 }

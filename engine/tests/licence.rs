@@ -124,6 +124,7 @@ const REFUSED: &[(&str, &str)] = &[
     ("the ladies left", "The ladyies left"),
     ("to whomsoever it may be", "To whoopoever it may be"),
     ("the iron gate", "The irongate"),
+    ("as we understand it laden", "As we understand it - - - laden"),
     ("the house is red", "The hou-se is red"),
     ("the comittee recieved it", "The comitte recieved it"),
 ];

@@ -162,3 +162,22 @@ fn streams_that_are_dropped_or_overtaken_leave_no_trace() {
     assert!(failure.to_string().contains("another"), "{failure}");
     assert_eq!(failure.audio.len(), clip.len(), "its audio is not lost");
 }
+
+/// A word behind a pause is no sentence of its own: heard alone it is anything, or nothing.
+#[test]
+fn a_word_behind_a_pause_is_heard_with_the_sentence_before_it() {
+    let engine = engine();
+    for (name, last) in [("question.wav", "morning"), ("report.wav", "Tuesday"), ("dictation.wav", "")] {
+        let clip = common::clip(name);
+        let whole = speak(&engine, &clip, 1_600, "raw").raw_text;
+        for (length, pause) in [(9_600, 0.9), (12_800, 1.4), (16_000, 0.9), (16_000, 2.2)] {
+            let word = &clip[clip.len() - length..];
+            let done = speak(&engine, &[&clip[..], &silence(pause), word].concat(), 1_600, "raw");
+            let more =
+                done.raw_text.strip_prefix(&whole).unwrap_or_else(|| panic!("{name}: {}", done.raw_text));
+            assert!(more.split_whitespace().count() <= 2, "{name}: {}", done.raw_text);
+            let found = more.to_lowercase().contains(&last.to_lowercase());
+            assert!(length < 16_000 || found, "{name}: {}", done.raw_text);
+        }
+    }
+}

@@ -3,6 +3,7 @@
 //! The procedure is that of Whisper's `transcribe.py` (Radford et al. 2022, section 4.5) with
 //! faster-whisper's bookkeeping, so that their word error rates can be compared.
 
+mod behind;
 mod rules;
 mod search;
 mod segments;
@@ -184,8 +185,21 @@ struct Window {
     no_speech_prob: f32,
     compression_ratio: f32,
     temperature: f32,
+    /// More was written than can be said in so short a time.
+    rambles: bool,
     drafted: usize,
     accepted: usize,
+}
+
+/// What a window is decoded with besides its prompt.
+#[derive(Clone, Copy)]
+struct Hints<'a> {
+    /// What it is known to begin with.
+    given: &'a [u32],
+    /// What it may well hold.
+    draft: &'a [u32],
+    /// Most tokens that may be said in it.
+    most_tokens: usize,
 }
 
 impl Window {
@@ -194,7 +208,7 @@ impl Window {
     }
 
     fn is_repetitive(&self, options: &SpeechOptions) -> bool {
-        self.compression_ratio > options.compression_ratio_threshold
+        self.rambles || self.compression_ratio > options.compression_ratio_threshold
     }
 
     fn is_doubtful(&self, options: &SpeechOptions) -> bool {
@@ -269,8 +283,9 @@ impl Transcriber {
                 self.hear(&mel, seek, options.padding, control)?;
             }
             let prompt = self.prompt(&history[history_from..], &transcript.language, options);
+            let hints = Hints { given: &[], draft, most_tokens: most_tokens(frames) };
             let window = control
-                .stage(Stage::Decode, |control| self.decode_window(&prompt, options, draft, control))?;
+                .stage(Stage::Decode, |control| self.decode_window(&prompt, options, hints, control))?;
             transcript.drafted += window.drafted;
             transcript.accepted += window.accepted;
             transcript.no_speech_prob = transcript.no_speech_prob.max(window.no_speech_prob);
@@ -424,7 +439,7 @@ impl Transcriber {
         &mut self,
         prompt: &[u32],
         options: &SpeechOptions,
-        draft: &[u32],
+        hints: Hints<'_>,
         control: &Control,
     ) -> Result<Window> {
         let mut tried: Vec<Window> = Vec::new();
@@ -437,7 +452,7 @@ impl Transcriber {
         };
         let attempts = options.temperatures.iter().flat_map(|t| widths(*t).into_iter().map(|w| (*t, w)));
         for (temperature, width) in attempts {
-            let window = self.decode_at(prompt, (temperature, width), options.suppress, draft, control)?;
+            let window = self.decode_at(prompt, (temperature, width), options.suppress, hints, control)?;
             let doubtful = window.is_doubtful(options);
             let silence = doubtful && window.may_be_silence(options);
             if silence || !(window.is_repetitive(options) || doubtful) {
@@ -459,7 +474,7 @@ impl Transcriber {
         prompt: &[u32],
         (temperature, width): (f32, usize),
         suppress: Suppress,
-        draft: &[u32],
+        hints: Hints<'_>,
         control: &Control,
     ) -> Result<Window> {
         let config = &self.model.config;
@@ -473,20 +488,31 @@ impl Transcriber {
             vocab_size: config.vocab_size,
         };
         let longest = config.max_target_positions;
+        let room = (longest / 2).min(longest.saturating_sub(prompt.len() + hints.given.len()));
         let mut search = Search {
             decoder: &self.model.decoder,
             cache: &mut self.cache,
             cross: &self.cross,
             rules,
-            max_tokens: (longest / 2).min(longest.saturating_sub(prompt.len())),
-            draft: TokenDraft::new(draft, MAX_FEW_ROWS - 1),
+            given: hints.given,
+            max_tokens: room.min(hints.most_tokens),
+            draft: TokenDraft::new(hints.draft, MAX_FEW_ROWS - 1),
             control,
         };
         let (hypothesis, no_speech_prob) = search.run(prompt, temperature, width)?;
         let (drafted, accepted) = search.draft.counts();
-        let compression_ratio = compression_ratio(&self.text_of(&hypothesis.tokens));
-        Ok(Window { hypothesis, no_speech_prob, compression_ratio, temperature, drafted, accepted })
+        let compression_ratio = compression_ratio(&self.text_of(hypothesis.decoded()));
+        let rambles = !hypothesis.finished && hints.most_tokens < room;
+        Ok(Window { hypothesis, no_speech_prob, compression_ratio, temperature, rambles, drafted, accepted })
     }
+}
+
+/// Most tokens in `frames` of speech: three times as many as anybody says, so that a word that makes a
+/// model ramble costs tenths of a second and not ten.
+fn most_tokens(frames: usize) -> usize {
+    const PER_SECOND: usize = 25;
+    const MARGIN: usize = 10;
+    MARGIN + frames * PER_SECOND / FRAMES_PER_SECOND
 }
 
 /// What Whisper writes with confidence when it hears nothing: captions of its training videos. Only

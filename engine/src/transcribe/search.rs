@@ -11,15 +11,27 @@ use undertone_models::whisper::Decoder;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Hypothesis {
     pub(super) tokens: Vec<u32>,
+    /// Tokens at its head that were not decoded but given.
+    pub(super) given: usize,
     /// Natural logarithm, the end token's included.
     pub(super) sum_logprob: f32,
-    finished: bool,
+    pub(super) finished: bool,
 }
 
 impl Hypothesis {
     /// Mean over tokens, the end counted.
     pub(super) fn avg_logprob(&self) -> f32 {
-        self.sum_logprob / (self.tokens.len() + 1) as f32
+        self.sum_logprob / (self.decoded().len() + 1) as f32
+    }
+
+    /// The tokens that were decoded.
+    pub(super) fn decoded(&self) -> &[u32] {
+        self.tokens.get(self.given..).unwrap_or_default()
+    }
+
+    /// What beams and samples are ranked by.
+    fn score(&self) -> f32 {
+        self.sum_logprob / self.decoded().len().max(1) as f32
     }
 
     fn extended(&self, token: u32, logprob: f32, end: u32) -> Hypothesis {
@@ -40,6 +52,9 @@ pub(super) struct Search<'a> {
     pub(super) cache: &'a mut KvCache,
     pub(super) cross: &'a KvCache,
     pub(super) rules: LogitRules<'a>,
+    /// What the window is known to begin with.
+    pub(super) given: &'a [u32],
+    /// Most tokens behind those.
     pub(super) max_tokens: usize,
     /// What greedy search is likely to find.
     pub(super) draft: TokenDraft<'a>,
@@ -47,8 +62,8 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Decodes behind `prompt`: beam search (greedy with `width` 1) at temperature 0, else the best
-    /// of `width` samples. Returns it with the no-speech probability.
+    /// Decodes behind `prompt` and what is given: beam search (greedy with `width` 1) at temperature 0,
+    /// else the best of `width` samples. Returns it with the no-speech probability.
     pub(super) fn run(
         &mut self,
         prompt: &[u32],
@@ -56,6 +71,7 @@ impl Search<'_> {
         width: usize,
     ) -> Result<(Hypothesis, f32)> {
         self.cache.rewind(0);
+        let prompt = &[prompt, self.given].concat();
         let hidden = self.decoder.forward(prompt, 1, self.cache, self.cross)?;
         let start = self.rules.tokens.start_of_transcript;
         let at = prompt.iter().rposition(|t| *t == start).unwrap_or(0);
@@ -77,6 +93,10 @@ impl Search<'_> {
             false => self.beams(first, width)?,
         };
         Ok((best, no_speech))
+    }
+
+    fn empty(&self) -> Hypothesis {
+        Hypothesis { tokens: self.given.to_vec(), given: self.given.len(), ..Hypothesis::default() }
     }
 
     fn end(&self) -> u32 {
@@ -102,7 +122,7 @@ impl Search<'_> {
     /// proposes behind it; logits of a proposal that was not chosen are thrown away with all that
     /// follow, so the result is that of one token at a time.
     fn greedy(&mut self, first: Vec<f32>) -> Result<Hypothesis> {
-        let mut best = Hypothesis::default();
+        let mut best = self.empty();
         let mut logits = first;
         let mut proposed: &[u32] = &[];
         loop {
@@ -112,19 +132,20 @@ impl Search<'_> {
                 self.normalise(logits, std::slice::from_ref(&best));
                 let Some((token, logprob)) = top(logits, 1).pop() else { break };
                 best = best.extended(token, logprob, self.end());
-                if best.finished || proposed.get(i) != Some(&token) || best.tokens.len() == self.max_tokens {
+                if best.finished || proposed.get(i) != Some(&token) || best.decoded().len() == self.max_tokens
+                {
                     break;
                 }
                 accepted += 1;
             }
             self.cache.rewind(from + accepted);
             self.draft.judge(proposed.len(), accepted);
-            let Some(last) = best.tokens.last().filter(|_| !best.finished) else { return Ok(best) };
-            if best.tokens.len() >= self.max_tokens {
+            let Some(last) = best.decoded().last().filter(|_| !best.finished) else { return Ok(best) };
+            if best.decoded().len() >= self.max_tokens {
                 return Ok(best);
             }
             self.control.check()?;
-            proposed = self.draft.propose(&best.tokens);
+            proposed = self.draft.propose(best.decoded());
             let room = self.cache.capacity() - self.cache.len();
             proposed = &proposed[..proposed.len().min(room.saturating_sub(1))];
             let tokens: Vec<u32> = std::iter::once(*last).chain(proposed.iter().copied()).collect();
@@ -135,7 +156,7 @@ impl Search<'_> {
 
     /// Beam search as `BeamSearchDecoder` with patience 1.
     fn beams(&mut self, first: Vec<f32>, width: usize) -> Result<Hypothesis> {
-        let mut alive = vec![Hypothesis::default()];
+        let mut alive = vec![self.empty()];
         let mut finished: Vec<Hypothesis> = Vec::new();
         let mut logits = first;
         for step in 0..self.max_tokens {
@@ -173,15 +194,14 @@ impl Search<'_> {
         if finished.len() < width {
             finished.append(&mut alive);
         }
-        let score = |h: &Hypothesis| h.sum_logprob / h.tokens.len().max(1) as f32;
-        Ok(finished.into_iter().max_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or_default())
+        Ok(finished.into_iter().max_by(|a, b| a.score().total_cmp(&b.score())).unwrap_or_default())
     }
 
     /// The likeliest of `width` sequences drawn at `temperature`.
     fn sample(&mut self, first: Vec<f32>, temperature: f32, width: usize) -> Result<Hypothesis> {
         // A fixed seed: the same audio gives the same text.
         let mut rng = SmallRng::seed_from_u64(0x756e_6465_7274_6f6e);
-        let mut all = vec![Hypothesis::default(); width];
+        let mut all = vec![self.empty(); width];
         let mut logits: Vec<f32> = first.repeat(width);
         for step in 0..self.max_tokens {
             self.normalise(&mut logits, &all);
@@ -195,8 +215,7 @@ impl Search<'_> {
             }
             logits = self.step(&all)?;
         }
-        let score = |h: &Hypothesis| h.sum_logprob / h.tokens.len().max(1) as f32;
-        Ok(all.into_iter().max_by(|a, b| score(a).total_cmp(&score(b))).unwrap_or_default())
+        Ok(all.into_iter().max_by(|a, b| a.score().total_cmp(&b.score())).unwrap_or_default())
     }
 }
 

@@ -71,7 +71,8 @@ impl Between {
             (Word, '-' | '–' | '—') => Hyphen,
             // A digit would be read with a minus.
             (Loose | Hyphen, '-' | '–' | '—') => Closed,
-            (Start | Space, '-' | '–' | '—') => Dash,
+            // One dash is enough.
+            (Start | Space, '-' | '–' | '—') if !self.pause => Dash,
             _ => return None,
         };
         let parts = matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '、' | '，' | '！' | '？');
