@@ -1,4 +1,4 @@
-//! The program's allocator, and what it is told once the models are loaded.
+//! The program's allocator, and what it is told once the models are loaded and when they rest.
 
 use libmimalloc_sys::{mi_collect, mi_option_set, mi_option_t, mi_option_use_numa_nodes};
 

@@ -170,9 +170,7 @@ pub(crate) struct Cleaner {
 impl Cleaner {
     pub(crate) fn new(lm: CausalLm, context_tokens: usize, kv: KvType) -> Result<Cleaner> {
         let format = PromptFormat::of(&lm)?;
-        let tokenizer = lm.tokenizer();
-        let ids = 0..tokenizer.vocab_size() as u32;
-        let known = Dictionary::new(ids.map(|id| tokenizer.token_bytes(id)));
+        let known = Dictionary::new(lm.tokenizer().tokens());
         Ok(Cleaner { generator: Generator::new(lm, context_tokens, kv)?, format, known })
     }
 

@@ -7,7 +7,7 @@ use crate::control::{CancelToken, Control};
 use crate::error::{EngineError, Result};
 use crate::pipeline::{Dictation, Pipeline, Request, finished};
 use crate::telemetry::Stage;
-use crate::transcribe::{SpeechOptions, Transcript};
+use crate::transcribe::{GUESSED_TEMPERATURE, SpeechOptions, Transcript};
 use crate::vad::{Event, Segmenter};
 use crate::worker::{Job, Ticket, send};
 use std::ops::Range;
@@ -22,8 +22,6 @@ pub const MAX_STREAM_SAMPLES: usize = 2 * 3600 * SAMPLE_RATE_HZ as usize;
 
 /// A segment shorter than this is heard with the speech before it: three seconds.
 const SHORT_SAMPLES: usize = 3 * SAMPLE_RATE_HZ as usize;
-/// Temperature above which what was heard is a guess that should not lead on.
-const GUESSED_TEMPERATURE: f32 = 0.5;
 
 /// Samples on their way to the engine's thread.
 #[derive(Default)]
@@ -140,7 +138,6 @@ struct Heard {
 }
 
 /// Speech that is transcribed already.
-#[derive(Clone)]
 struct Before {
     /// Where it begins in the recording.
     start: usize,
@@ -263,35 +260,34 @@ impl Utterance {
         Ok(())
     }
 
+    /// How a segment is transcribed that `said` comes before.
+    fn options(&self, said: &str) -> SpeechOptions {
+        let mut options = self.request.speech.clone();
+        if !self.transcript.segments.is_empty() {
+            // The language is that of the first segment; what was said before is the context.
+            options.language.get_or_insert_with(|| self.transcript.language.clone());
+            if options.condition_on_previous_text {
+                let prompt = options.initial_prompt.take().unwrap_or_default();
+                options.initial_prompt = Some(format!("{prompt} {said}"));
+            }
+        }
+        options
+    }
+
     fn transcribe(
-        &mut self,
+        &self,
         range: &Range<usize>,
         draft: &[u32],
         pipeline: &mut Pipeline,
         control: &mut Control,
     ) -> Result<Heard> {
-        let mut options = self.request.speech.clone();
-        let said = self.transcript.text();
-        if !self.transcript.segments.is_empty() {
-            // The language is that of the first segment; what was said before is the context.
-            options.language.get_or_insert_with(|| self.transcript.language.clone());
-        }
-        let hint = options.initial_prompt.take().unwrap_or_default();
-        let context = |said: &str| match options.condition_on_previous_text {
-            true => Some(format!("{hint} {said}")),
-            false => Some(hint.clone()),
-        };
-        let within = |options: &SpeechOptions, said: &str| SpeechOptions {
-            initial_prompt: context(said),
-            ..options.clone()
-        };
         let transcriber = &mut pipeline.transcriber;
         if let Some(Before { start, tokens, said }) =
             self.before.as_ref().filter(|_| range.len() < SHORT_SAMPLES)
         {
             let (audio, heard_samples) = (&self.audio[*start..range.end], range.start - start);
-            let options = within(&options, said);
             let heard = (heard_samples, tokens.as_slice());
+            let options = self.options(said);
             if let Some((mut transcript, tokens)) =
                 transcriber.transcribe_behind(audio, heard, &options, draft, control)?
             {
@@ -300,9 +296,9 @@ impl Utterance {
                 return Ok(Heard { transcript, before: Some(before) });
             }
         }
-        let options = within(&options, &said);
-        let transcript =
-            transcriber.transcribe_with_draft(&self.audio[range.clone()], &options, draft, control)?;
+        let said = self.transcript.text();
+        let audio = &self.audio[range.clone()];
+        let transcript = transcriber.transcribe_with_draft(audio, &self.options(&said), draft, control)?;
         let sure = transcript.segments.iter().all(|s| s.temperature <= GUESSED_TEMPERATURE);
         let tokens: Vec<u32> = transcript.segments.iter().flat_map(|s| s.tokens.iter().copied()).collect();
         let before = (sure && !tokens.is_empty()).then_some(Before { start: range.start, tokens, said });

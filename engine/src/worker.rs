@@ -269,14 +269,15 @@ struct Worker {
 
 impl Worker {
     fn run(mut self, queue: &Receiver<Box<Job>>) {
-        let mut settled = true;
+        // What is to be called after a rest: loading has settled its own.
+        let mut owed: Option<fn()> = None;
         loop {
-            let job = match self.settle.filter(|_| !settled) {
+            let job = match owed {
                 None => queue.recv().ok(),
                 Some(settle) => match queue.recv_timeout(REST) {
                     Err(RecvTimeoutError::Timeout) => {
                         settle();
-                        settled = true;
+                        owed = None;
                         continue;
                     }
                     job => job.ok(),
@@ -284,7 +285,7 @@ impl Worker {
             };
             let Some(job) = job.filter(|job| !matches!(**job, Job::Stop)) else { break };
             self.handle(*job);
-            settled = false;
+            owed = self.settle;
         }
         self.give_back();
     }

@@ -55,8 +55,7 @@ impl Bench {
     fn new(model: &str, kv: KvType) -> Bench {
         let lm = CausalLm::open(&common::gguf(model)).unwrap();
         let format = PromptFormat::of(&lm).unwrap();
-        let ids = 0..lm.tokenizer().vocab_size() as u32;
-        let known = Dictionary::new(ids.map(|id| lm.tokenizer().token_bytes(id)));
+        let known = Dictionary::new(lm.tokenizer().tokens());
         let generator = Generator::new(lm, 1024, kv).unwrap();
         Bench { generator, format, mode: Mode::built_in().unwrap().remove("standard").unwrap(), known }
     }

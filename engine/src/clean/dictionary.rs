@@ -4,16 +4,15 @@
 
 use super::align;
 use super::words::{fold, is_unspaced};
-use std::collections::HashMap;
-
-/// Most bytes by which two spellings of a word differ in length: two letters.
-const MOST_BYTES_APART: usize = 4;
+use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// A set of words that finds the neighbours of one.
-#[derive(Default)]
 pub struct Dictionary {
-    /// The words of one first letter and length in bytes, end to end and sorted.
-    shelves: HashMap<(char, usize), String>,
+    /// Its words, sorted, end to end.
+    text: String,
+    /// Where each is.
+    spans: Vec<Range<u32>>,
 }
 
 impl Dictionary {
@@ -24,43 +23,34 @@ impl Dictionary {
             let plain = word.chars().all(|c| c.is_alphabetic() && !is_unspaced(c));
             (plain && word.chars().nth(1).is_some()).then(|| fold(word))
         };
-        let mut words: Vec<String> = tokens.into_iter().filter_map(word).collect();
-        words.sort_unstable();
-        words.dedup();
-        let mut shelves: HashMap<(char, usize), String> = HashMap::new();
+        let words: BTreeSet<String> = tokens.into_iter().filter_map(word).collect();
+        let mut dictionary = Dictionary { text: String::new(), spans: Vec::with_capacity(words.len()) };
         for word in words {
-            if let Some(first) = word.chars().next() {
-                *shelves.entry((first, word.len())).or_default() += &word;
-            }
+            let start = dictionary.text.len() as u32;
+            dictionary.text += &word;
+            dictionary.spans.push(start..dictionary.text.len() as u32);
         }
-        Dictionary { shelves }
+        dictionary
+    }
+
+    fn word(&self, span: &Range<u32>) -> &str {
+        &self.text[span.start as usize..span.end as usize]
     }
 
     /// Whether it has `word`, which is in lower case.
     pub fn has(&self, word: &str) -> bool {
-        let Some(first) = word.chars().next() else { return false };
-        let Some(shelf) = self.shelves.get(&(first, word.len())) else { return false };
-        let (mut low, mut high) = (0, shelf.len() / word.len());
-        while low < high {
-            let mid = (low + high) / 2;
-            match shelf[mid * word.len()..(mid + 1) * word.len()].cmp(word) {
-                std::cmp::Ordering::Equal => return true,
-                std::cmp::Ordering::Less => low = mid + 1,
-                std::cmp::Ordering::Greater => high = mid,
-            }
-        }
-        false
+        self.spans.binary_search_by(|span| self.word(span).cmp(word)).is_ok()
     }
 
-    /// The other spellings of `word` that it has: see [`super::align::respelled`].
+    /// The other spellings of `word` that it has: see [`super::align::respelled`], by which they begin
+    /// with the same letter.
     pub(super) fn near<'a>(&'a self, word: &'a str) -> impl Iterator<Item = &'a str> {
         let first = word.chars().next();
-        let lengths = word.len().saturating_sub(MOST_BYTES_APART).max(1)..=word.len() + MOST_BYTES_APART;
-        lengths
-            .filter_map(move |bytes| Some((self.shelves.get(&(first?, bytes))?, bytes)))
-            .flat_map(|(shelf, bytes)| {
-                (0..shelf.len() / bytes).map(move |k| &shelf[k * bytes..(k + 1) * bytes])
-            })
+        let from = self.spans.partition_point(|span| self.word(span).chars().next() < first);
+        self.spans[from..]
+            .iter()
+            .map(|span| self.word(span))
+            .take_while(move |known: &&str| known.chars().next() == first)
             .filter(move |known| *known != word && align::respelled(word, known))
     }
 }

@@ -4,8 +4,8 @@
 //!
 //! It reads the words of the transcript, each of which may be written in several ways, with jumps over
 //! what [`super::excuse`] lets go. A word is spelled otherwise only if the text model does not know it
-//! and knows the other ([`Dictionary`]). What it licenses passes [`super::fidelity::check`] under [`super::fidelity::Policy::Standard`] but for
-//! rare coincidences, so that check has the last word.
+//! and knows the other ([`Dictionary`]). What it licenses passes [`super::fidelity::check`] under
+//! [`super::fidelity::Policy::Standard`] but for rare coincidences, so that check has the last word.
 
 /// What may be left out.
 mod drops;

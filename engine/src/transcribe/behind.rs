@@ -1,6 +1,6 @@
 //! A word or two behind a pause, heard with the sentence before it.
 
-use super::{Hints, Segment, SpeechOptions, Transcriber, Transcript, most_tokens};
+use super::{Hints, SpeechOptions, Transcriber, Transcript, most_tokens};
 use crate::control::Control;
 use crate::error::Result;
 use crate::telemetry::Stage;
@@ -58,21 +58,13 @@ impl Transcriber {
             return Ok(None);
         }
         let seconds = |samples: usize| samples as f64 / f64::from(SAMPLE_RATE_HZ);
-        let segment = Segment {
-            start_s: seconds(heard_samples),
-            end_s: seconds(samples.len()),
-            text,
-            tokens: window.hypothesis.decoded().to_vec(),
-            avg_logprob: window.avg_logprob(),
-            no_speech_prob: window.no_speech_prob,
-            compression_ratio: window.compression_ratio,
-            temperature: window.temperature,
-        };
+        let times = (seconds(heard_samples), seconds(samples.len()));
+        let tokens = window.hypothesis.decoded().to_vec();
         let transcript = Transcript {
-            no_speech_prob: window.no_speech_prob,
-            segments: vec![segment],
+            segments: vec![window.segment(times, text, tokens)],
             language: language.to_string(),
             language_probability: 1.0,
+            no_speech_prob: window.no_speech_prob,
             drafted: window.drafted,
             accepted: window.accepted,
         };

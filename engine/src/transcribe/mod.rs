@@ -31,6 +31,9 @@ pub enum Padding {
     Zeros,
 }
 
+/// Temperature above which what was heard is a guess that should not lead on.
+pub(crate) const GUESSED_TEMPERATURE: f32 = 0.5;
+
 /// How speech is transcribed. Defaults are Whisper's own.
 #[derive(Clone, Debug)]
 pub struct SpeechOptions {
@@ -207,6 +210,20 @@ impl Window {
         self.hypothesis.avg_logprob()
     }
 
+    /// A segment that was decoded in it, with its times in seconds.
+    fn segment(&self, (start_s, end_s): (f64, f64), text: String, tokens: Vec<u32>) -> Segment {
+        Segment {
+            start_s,
+            end_s,
+            text,
+            tokens,
+            avg_logprob: self.avg_logprob(),
+            no_speech_prob: self.no_speech_prob,
+            compression_ratio: self.compression_ratio,
+            temperature: self.temperature,
+        }
+    }
+
     fn is_repetitive(&self, options: &SpeechOptions) -> bool {
         self.rambles || self.compression_ratio > options.compression_ratio_threshold
     }
@@ -304,7 +321,7 @@ impl Transcriber {
                 for piece in cut.pieces {
                     self.push_segment(&mut transcript, &mut history, from, piece, &window);
                 }
-                if !options.condition_on_previous_text || window.temperature > 0.5 {
+                if !options.condition_on_previous_text || window.temperature > GUESSED_TEMPERATURE {
                     history_from = history.len();
                 }
             }
@@ -335,16 +352,8 @@ impl Transcriber {
         }
         history.extend(&piece.tokens);
         let offset_s = from as f64 / FRAMES_PER_SECOND as f64;
-        transcript.segments.push(Segment {
-            start_s: offset_s + piece.start_s,
-            end_s: offset_s + piece.end_s,
-            text,
-            tokens: piece.tokens,
-            avg_logprob: window.avg_logprob(),
-            no_speech_prob: window.no_speech_prob,
-            compression_ratio: window.compression_ratio,
-            temperature: window.temperature,
-        });
+        let times = (offset_s + piece.start_s, offset_s + piece.end_s);
+        transcript.segments.push(window.segment(times, text, piece.tokens));
     }
 
     /// The words among `tokens`, trimmed.

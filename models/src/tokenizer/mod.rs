@@ -237,6 +237,11 @@ impl Tokenizer {
         self.pieces.get(id)
     }
 
+    /// The bytes of every token, by id.
+    pub fn tokens(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.vocab_size() as u32).map(|id| self.token_bytes(id))
+    }
+
     /// The text which the tokens stand for; bytes that are not UTF-8 become U+FFFD.
     pub fn decode(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.token_bytes(id).iter().copied()).collect();

@@ -15,6 +15,7 @@ const BEHIND_MARKER_WORDS: usize = 12;
 const MOST_JUDGED: usize = 2_000;
 const JUDGED_PER_WORD: usize = 8;
 const NONE: usize = usize::MAX;
+
 /// Judges stretches of a transcript: the words of [`Losses`] with all others kept.
 pub(super) struct Drops<'a> {
     words: &'a [Word],

@@ -125,6 +125,12 @@ impl Said {
         begin..self.chars.len() as u32
     }
 
+    fn add_form(&mut self, text: &str, to: usize, touch: Touch, respells: bool) {
+        let chars = self.store(text);
+        let (begin, len) = (chars.start, chars.end - chars.start);
+        self.forms.push(Form { begin, len, to: to as u32, respells, touch });
+    }
+
     fn fill_forms(&mut self, words: &[Word], lex: &Lexicon, english: bool, known: &Dictionary) {
         let mut end = 0;
         let mut sought: HashMap<String, (Vec<String>, Vec<String>)> = HashMap::new();
@@ -140,11 +146,6 @@ impl Said {
             let (units, reserved) = (&self.units, &self.reserved);
             let forms = Forms { text: &self.text, words, units, lex, reserved, english, known };
             let written = forms.of(i);
-            let add = |said: &mut Said, text: &str, to: usize, touch: Touch, respells: bool| {
-                let chars = said.store(text);
-                let (begin, len) = (chars.start, chars.end - chars.start);
-                said.forms.push(Form { begin, len, to: to as u32, respells, touch });
-            };
             let norm = match &words[units[i].words.clone()] {
                 [w] if w.kind == Kind::Content && w.norm == fold(&self.text[next.clone()]) => &w.norm,
                 _ => "",
@@ -154,10 +155,10 @@ impl Said {
                 let found = (reserved.partings(norm, known), reserved.spellings(norm, known));
                 sought.insert(norm.to_string(), found);
             }
-            written.iter().for_each(|w| add(self, &w.text, w.to, w.touch, false));
+            written.iter().for_each(|w| self.add_form(&w.text, w.to, w.touch, false));
             if let Some((parted, respelled)) = sought.get(norm) {
-                parted.iter().for_each(|w| add(self, w, i + 1, Touch::No, false));
-                respelled.iter().for_each(|w| add(self, w, i + 1, Touch::No, true));
+                parted.iter().for_each(|w| self.add_form(w, i + 1, Touch::No, false));
+                respelled.iter().for_each(|w| self.add_form(w, i + 1, Touch::No, true));
             }
             self.begins.push(self.forms.len() as u32);
         }
