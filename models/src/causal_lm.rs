@@ -196,7 +196,7 @@ impl CausalLm {
         kv_append(values, &v.unsqueeze(0)?, position)?;
         let kv_len = position + x.dim(0)?;
         let (window, scale) = (reach.window, a.attention_scale);
-        let spec = Attention { kv_len, causal: true, window, scale, regime };
+        let spec = Attention { kv_len, causal: true, window, scale, sampled: None, regime };
         let h = attention(&q.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?;
         let mut h = linear(&h, &layer.out, None, regime)?;
         if let Some(norm) = &layer.post_attn_norm {

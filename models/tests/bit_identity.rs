@@ -110,7 +110,8 @@ fn a_restored_prefix_continues_as_the_saved_one() {
 fn whispers_tokens_together_equal_one_at_a_time() {
     let model = Whisper::open(&common::model_dir("whisper-tiny.en")).unwrap();
     let mel = model.mel.log_mel(&common::clip("question.wav"));
-    let input = Tensor::from_vec(mel.window(0, 0.0), (WINDOW_FRAMES, 80), &Device::Cpu).unwrap();
+    let input =
+        Tensor::from_vec(mel.window(0, WINDOW_FRAMES, 0.0), (WINDOW_FRAMES, 80), &Device::Cpu).unwrap();
     let audio = model.encoder.forward(&input).unwrap();
     let mut cross = model.decoder.new_cross_cache().unwrap();
     model.decoder.attend_to(&audio, &mut cross).unwrap();

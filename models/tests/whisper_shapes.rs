@@ -94,9 +94,10 @@ fn large_v3_turbo_like_shapes_load_and_run() {
     );
     assert_eq!(model.tokens.language("yue"), Some(50_358));
     let mel = model.mel.log_mel(&common::clip("question.wav"));
-    let input = Tensor::from_vec(mel.window(0, mel.floor), (WINDOW_FRAMES, 128), &Device::Cpu).unwrap();
+    let input = Tensor::from_vec(mel.window(0, WINDOW_FRAMES, mel.floor), (WINDOW_FRAMES, 128), &Device::Cpu)
+        .unwrap();
     let audio = model.encoder.forward(&input).unwrap();
-    assert_eq!(audio.dims(), [1500, D]);
+    assert_eq!(audio.features.dims(), [1500, D]);
     let (mut cache, mut cross) =
         (model.decoder.new_cache(2).unwrap(), model.decoder.new_cross_cache().unwrap());
     model.decoder.attend_to(&audio, &mut cross).unwrap();

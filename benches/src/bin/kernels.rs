@@ -78,7 +78,8 @@ fn attend() {
                 print!("{:8} {:8}", format!("{name} {head_dim}"), format!("{isa:?}"));
                 for m in [1, 8, 32, 128] {
                     let regime = Regime::of_rows(m);
-                    let spec = Attention { kv_len, causal: true, window: None, scale: 0.1, regime };
+                    let spec =
+                        Attention { kv_len, causal: true, window: None, scale: 0.1, sampled: None, regime };
                     let dims =
                         Dims { batch: 1, m, heads, kv_batch: 1, kv_heads: heads, capacity: kv_len, head_dim };
                     let q = vec![0.5f32; m * heads * head_dim];

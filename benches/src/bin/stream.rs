@@ -24,6 +24,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Tally {
     errors: usize,
     words: usize,
+    encode_ms: Vec<f64>,
     decode_ms: Vec<f64>,
 }
 
@@ -32,19 +33,24 @@ impl Tally {
         let (errors, words) = word_errors(reference, &done.raw_text);
         self.errors += errors;
         self.words += words;
+        self.encode_ms.push(done.record.times.ms(Stage::Encode));
         self.decode_ms.push(done.record.times.ms(Stage::Decode));
         errors
     }
 
     fn report(&mut self) -> Value {
-        self.decode_ms.sort_by(f64::total_cmp);
-        let at = |q: usize| self.decode_ms.get(self.decode_ms.len().saturating_sub(1) * q / 100);
-        let round = |ms: &f64| ms.round();
         json!({
             "word_error_percent": (self.errors as f64 / self.words.max(1) as f64 * 1e4).round() / 100.0,
-            "decode_ms": {"p50": at(50).map(round), "p95": at(95).map(round), "max": at(100).map(round)},
+            "encode_ms": spread(&mut self.encode_ms),
+            "decode_ms": spread(&mut self.decode_ms),
         })
     }
+}
+
+fn spread(ms: &mut [f64]) -> Value {
+    ms.sort_by(f64::total_cmp);
+    let at = |q: usize| ms.get(ms.len().saturating_sub(1) * q / 100).map(|ms| ms.round());
+    json!({"p50": at(50), "p95": at(95), "max": at(100)})
 }
 
 fn main() -> Result<()> {

@@ -1,6 +1,7 @@
 //! A word or two behind a pause, heard with the sentence before it.
 
-use super::{Hints, SpeechOptions, Transcriber, Transcript, most_tokens};
+use super::window::{Hints, most_tokens};
+use super::{SpeechOptions, Transcriber, Transcript};
 use crate::control::Control;
 use crate::error::Result;
 use crate::telemetry::Stage;

@@ -7,25 +7,26 @@ mod behind;
 mod rules;
 mod search;
 mod segments;
+mod window;
 
 use crate::control::{Control, Progress};
-use crate::draft::TokenDraft;
 use crate::error::{EngineError, Result};
 use crate::telemetry::Stage;
-use candle_core::{Device, Tensor};
-use rules::LogitRules;
 pub use rules::{Suppress, suppressed_tokens};
-use search::{Hypothesis, Search};
-use undertone_kernels::MAX_FEW_ROWS;
 use undertone_models::kv_cache::KvCache;
-use undertone_models::whisper::{FRAMES_PER_SECOND, LANGUAGES, Mel, Task, WINDOW_FRAMES, Whisper};
+use undertone_models::whisper::{
+    CrossCache, FRAMES_PER_SECOND, LANGUAGES, Mel, Task, WINDOW_FRAMES, Whisper,
+};
+use window::{Hints, Window, most_tokens};
 
 /// What fills a window behind the end of the audio.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Padding {
-    /// Silence, as Whisper was trained (and as whisper.cpp does). On the short English clips this
-    /// gives 0.7 points less word error than zeros.
+    /// Silence, as Whisper was trained (and as whisper.cpp does), of which a sample is computed (see
+    /// [`AudioContext`](undertone_models::whisper::AudioContext)); all of it, where that leaves doubts.
     #[default]
+    Sampled,
+    /// Silence, all of it. On the short English clips this gives 0.7 points less word error than zeros.
     Silence,
     /// Zeros in the normalised spectrogram, a middling loudness: what faster-whisper does.
     Zeros,
@@ -80,7 +81,7 @@ impl Default for SpeechOptions {
             no_speech_threshold: 0.6,
             condition_on_previous_text: true,
             initial_prompt: None,
-            padding: Padding::Silence,
+            padding: Padding::Sampled,
             suppress: Suppress::Annotations,
         }
     }
@@ -176,65 +177,10 @@ impl Transcript {
 pub struct Transcriber {
     model: Whisper,
     cache: KvCache,
-    cross: KvCache,
+    cross: CrossCache,
     annotations: Vec<u32>,
     non_speech: Vec<u32>,
     blank: Vec<u32>,
-}
-
-/// One decoded window.
-struct Window {
-    hypothesis: Hypothesis,
-    no_speech_prob: f32,
-    compression_ratio: f32,
-    temperature: f32,
-    /// More was written than can be said in so short a time.
-    rambles: bool,
-    drafted: usize,
-    accepted: usize,
-}
-
-/// What a window is decoded with besides its prompt.
-#[derive(Clone, Copy)]
-struct Hints<'a> {
-    /// What it is known to begin with.
-    given: &'a [u32],
-    /// What it may well hold.
-    draft: &'a [u32],
-    /// Most tokens that may be said in it.
-    most_tokens: usize,
-}
-
-impl Window {
-    fn avg_logprob(&self) -> f32 {
-        self.hypothesis.avg_logprob()
-    }
-
-    /// A segment that was decoded in it, with its times in seconds.
-    fn segment(&self, (start_s, end_s): (f64, f64), text: String, tokens: Vec<u32>) -> Segment {
-        Segment {
-            start_s,
-            end_s,
-            text,
-            tokens,
-            avg_logprob: self.avg_logprob(),
-            no_speech_prob: self.no_speech_prob,
-            compression_ratio: self.compression_ratio,
-            temperature: self.temperature,
-        }
-    }
-
-    fn is_repetitive(&self, options: &SpeechOptions) -> bool {
-        self.rambles || self.compression_ratio > options.compression_ratio_threshold
-    }
-
-    fn is_doubtful(&self, options: &SpeechOptions) -> bool {
-        self.avg_logprob() < options.log_prob_threshold
-    }
-
-    fn may_be_silence(&self, options: &SpeechOptions) -> bool {
-        self.no_speech_prob > options.no_speech_threshold
-    }
 }
 
 impl Transcriber {
@@ -301,8 +247,7 @@ impl Transcriber {
             }
             let prompt = self.prompt(&history[history_from..], &transcript.language, options);
             let hints = Hints { given: &[], draft, most_tokens: most_tokens(frames) };
-            let window = control
-                .stage(Stage::Decode, |control| self.decode_window(&prompt, options, hints, control))?;
+            let window = self.understand((&mel, seek), &prompt, options, hints, control)?;
             transcript.drafted += window.drafted;
             transcript.accepted += window.accepted;
             transcript.no_speech_prob = transcript.no_speech_prob.max(window.no_speech_prob);
@@ -335,7 +280,7 @@ impl Transcriber {
     /// Forgets what a request left half done.
     pub(crate) fn reset(&mut self) {
         self.cache.rewind(0);
-        self.cross.rewind(0);
+        self.cross.reset();
     }
 
     fn push_segment(
@@ -360,26 +305,6 @@ impl Transcriber {
     fn text_of(&self, tokens: &[u32]) -> String {
         let words: Vec<u32> = tokens.iter().copied().filter(|t| *t < self.model.tokens.end_of_text).collect();
         self.model.tokenizer.decode(&words).trim().to_string()
-    }
-
-    /// Encodes the window at `seek` and fills the cross-attention cache.
-    fn hear(&mut self, mel: &Mel, seek: usize, padding: Padding, control: &mut Control) -> Result<()> {
-        let bins = mel.num_mel_bins;
-        let audio = control.stage(Stage::Encode, |control| {
-            let window = match padding {
-                Padding::Silence => mel.window(seek, mel.floor),
-                Padding::Zeros => {
-                    let mut window = mel.window(seek, 0.0);
-                    // The last frame, which holds only the tail of the one before, is cut off.
-                    let content = (mel.frames() - 1).saturating_sub(seek).min(WINDOW_FRAMES);
-                    window[content * bins..].fill(0.0);
-                    window
-                }
-            };
-            let input = Tensor::from_vec(window, (WINDOW_FRAMES, bins), &Device::Cpu)?;
-            self.model.encoder.forward_layers(&input, |_| control.check())
-        })?;
-        control.stage(Stage::Decode, |_| Ok(self.model.decoder.attend_to(&audio, &mut self.cross)?))
     }
 
     fn language(
@@ -442,86 +367,6 @@ impl Transcriber {
         }
         prompt
     }
-
-    /// Decodes the window in the cross-attention cache, at rising temperatures until it is good.
-    fn decode_window(
-        &mut self,
-        prompt: &[u32],
-        options: &SpeechOptions,
-        hints: Hints<'_>,
-        control: &Control,
-    ) -> Result<Window> {
-        let mut tried: Vec<Window> = Vec::new();
-        let widths = |t: f32| match t > 0.0 {
-            true => vec![options.best_of],
-            false if options.fallback_beam_size > options.beam_size => {
-                vec![options.beam_size, options.fallback_beam_size]
-            }
-            false => vec![options.beam_size],
-        };
-        let attempts = options.temperatures.iter().flat_map(|t| widths(*t).into_iter().map(|w| (*t, w)));
-        for (temperature, width) in attempts {
-            let window = self.decode_at(prompt, (temperature, width), options.suppress, hints, control)?;
-            let doubtful = window.is_doubtful(options);
-            let silence = doubtful && window.may_be_silence(options);
-            if silence || !(window.is_repetitive(options) || doubtful) {
-                return Ok(window);
-            }
-            tried.push(window);
-        }
-        // None passed: the likeliest of those that do not repeat themselves, else of all.
-        let only_repeats = tried.iter().all(|w| w.is_repetitive(options));
-        tried
-            .into_iter()
-            .filter(|w| only_repeats || !w.is_repetitive(options))
-            .max_by(|a, b| a.avg_logprob().total_cmp(&b.avg_logprob()))
-            .ok_or(EngineError::NoTemperature)
-    }
-
-    fn decode_at(
-        &mut self,
-        prompt: &[u32],
-        (temperature, width): (f32, usize),
-        suppress: Suppress,
-        hints: Hints<'_>,
-        control: &Control,
-    ) -> Result<Window> {
-        let config = &self.model.config;
-        let rules = LogitRules {
-            tokens: &self.model.tokens,
-            suppressed: match suppress {
-                Suppress::Annotations => &self.annotations,
-                Suppress::NonSpeech => &self.non_speech,
-            },
-            blank: &self.blank,
-            vocab_size: config.vocab_size,
-        };
-        let longest = config.max_target_positions;
-        let room = (longest / 2).min(longest.saturating_sub(prompt.len() + hints.given.len()));
-        let mut search = Search {
-            decoder: &self.model.decoder,
-            cache: &mut self.cache,
-            cross: &self.cross,
-            rules,
-            given: hints.given,
-            max_tokens: room.min(hints.most_tokens),
-            draft: TokenDraft::new(hints.draft, MAX_FEW_ROWS - 1),
-            control,
-        };
-        let (hypothesis, no_speech_prob) = search.run(prompt, temperature, width)?;
-        let (drafted, accepted) = search.draft.counts();
-        let compression_ratio = compression_ratio(&self.text_of(hypothesis.decoded()));
-        let rambles = !hypothesis.finished && hints.most_tokens < room;
-        Ok(Window { hypothesis, no_speech_prob, compression_ratio, temperature, rambles, drafted, accepted })
-    }
-}
-
-/// Most tokens in `frames` of speech: three times as many as anybody says, so that a word that makes a
-/// model ramble costs tenths of a second and not ten.
-fn most_tokens(frames: usize) -> usize {
-    const PER_SECOND: usize = 25;
-    const MARGIN: usize = 10;
-    MARGIN + frames * PER_SECOND / FRAMES_PER_SECOND
 }
 
 /// What Whisper writes with confidence when it hears nothing: captions of its training videos. Only
@@ -546,25 +391,4 @@ fn is_stock_phrase(text: &str) -> bool {
 fn is_silent(samples: &[f32]) -> bool {
     const FLOOR: f32 = 3.2e-4;
     samples.iter().all(|s| s.abs() < FLOOR)
-}
-
-/// Bytes of the text over bytes of it zlib-compressed; about 1.2 for prose, far higher for loops.
-fn compression_ratio(text: &str) -> f32 {
-    use std::io::Write;
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
-    // Writing to a vector cannot fail.
-    let compressed = encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish());
-    compressed.map_or(0.0, |c| text.len() as f32 / c.len().max(1) as f32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn loops_compress_and_prose_does_not() {
-        assert!(compression_ratio(&"And so my fellow Americans. ".repeat(20)) > 2.4);
-        assert!(compression_ratio("Ask not what your country can do for you, ask what you can do.") < 2.4);
-        assert_eq!(compression_ratio(""), 0.0);
-    }
 }

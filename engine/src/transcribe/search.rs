@@ -5,7 +5,7 @@ use crate::error::Result;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use undertone_models::kv_cache::KvCache;
-use undertone_models::whisper::Decoder;
+use undertone_models::whisper::{CrossCache, Decoder};
 
 /// A decoded sequence without its prompt and end token.
 #[derive(Clone, Debug, Default)]
@@ -50,7 +50,7 @@ impl Hypothesis {
 pub(super) struct Search<'a> {
     pub(super) decoder: &'a Decoder,
     pub(super) cache: &'a mut KvCache,
-    pub(super) cross: &'a KvCache,
+    pub(super) cross: &'a CrossCache,
     pub(super) rules: LogitRules<'a>,
     /// What the window is known to begin with.
     pub(super) given: &'a [u32],

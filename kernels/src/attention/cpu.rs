@@ -1,4 +1,4 @@
-use super::Attention;
+use super::{Attention, Sampled};
 use crate::gemm::{self, PANEL, Rows};
 use crate::isa::per_isa;
 use crate::kv_rows::KvRows;
@@ -107,7 +107,10 @@ fn few_queries_body<const FMA: bool>(
         for i in 0..m {
             let (to, from) = seen(i, &chunk);
             let q = &q[i * out.stride..][..head_dim];
-            math::dot_each::<FMA>(spec.scale, q, &keys[from], &mut scores[to]);
+            let seen = (chunk.start + from.start / head_dim, chunk.start + from.end / head_dim);
+            math::dot_each::<FMA>(spec.scale, q, &keys[from], &mut scores[to.clone()]);
+            let (at, by) = Sampled::raise(spec.sampled, seen.0, seen.1);
+            scores[to][at..].iter_mut().for_each(|s| *s += by);
         }
     }
     for i in 0..m {
@@ -165,13 +168,9 @@ fn tiled(
         }
         for (i, scores) in scores.chunks_exact_mut(stride).take(m).enumerate() {
             let (from, to) = spec.visible(row + i, d.m);
-            masked_softmax(
-                isa,
-                spec.scale,
-                &mut scores[lo..hi],
-                from.saturating_sub(first + lo),
-                to - first - lo,
-            );
+            let seen = from.saturating_sub(first + lo)..to - first - lo;
+            let raised = Sampled::raise(spec.sampled, first + lo + seen.start, first + lo + seen.end);
+            masked_softmax(isa, spec.scale, raised, &mut scores[lo..hi], seen);
         }
         for at in (0..d.head_dim).step_by(PANEL) {
             let n = PANEL.min(d.head_dim - at);
@@ -188,16 +187,24 @@ fn tiled(
 }
 
 per_isa! {
-    /// Softmax of `scores[from..to] * scale`; the rest becomes 0.
-    fn masked_softmax = masked_softmax_body(scale: f32, scores: &mut [f32], from: usize, to: usize)
+    /// Softmax of `scores[seen] * scale`, raised from an index in `seen` on; the rest becomes 0.
+    fn masked_softmax = masked_softmax_body(
+        scale: f32, raised: (usize, f32), scores: &mut [f32], seen: Range<usize>
+    )
 }
 
 #[inline(always)]
-fn masked_softmax_body<const FMA: bool>(scale: f32, scores: &mut [f32], from: usize, to: usize) {
-    scores[..from].fill(0.0);
-    scores[to..].fill(0.0);
-    let scores = &mut scores[from..to];
+fn masked_softmax_body<const FMA: bool>(
+    scale: f32,
+    (raised, by): (usize, f32),
+    scores: &mut [f32],
+    seen: Range<usize>,
+) {
+    scores[..seen.start].fill(0.0);
+    scores[seen.end..].fill(0.0);
+    let scores = &mut scores[seen];
     scores.iter_mut().for_each(|s| *s *= scale);
+    scores[raised..].iter_mut().for_each(|s| *s += by);
     math::softmax::<FMA>(scores);
 }
 
@@ -271,7 +278,8 @@ mod tests {
                     let kv_len = m + extra;
                     let kv_batch = if shared { 1 } else { batch };
                     let d = Dims { batch, m, heads, kv_batch, kv_heads, capacity: kv_len + 3, head_dim };
-                    let spec = Attention { kv_len, causal, window, scale: 0.3, regime: Regime::Few };
+                    let spec =
+                        Attention { kv_len, causal, window, scale: 0.3, sampled: None, regime: Regime::Few };
                     let q = noise(batch * m * heads * head_dim, 1);
                     let mut k = noise(kv_batch * kv_heads * d.capacity * head_dim, 2);
                     let mut v = noise(k.len(), 3);
@@ -310,6 +318,39 @@ mod tests {
         bytes
     }
 
+    #[test]
+    fn a_sampled_key_counts_as_often_as_it_stands_for() {
+        let (from, each, samples, head_dim, m) = (37, 5, 9, 20, 30);
+        let kv_len = from + samples;
+        let dims = |n: usize| Dims { batch: 1, m, heads: 2, kv_batch: 1, kv_heads: 1, capacity: n, head_dim };
+        let (k, v, q) =
+            (noise(kv_len * head_dim, 1), noise(kv_len * head_dim, 2), noise(2 * m * head_dim, 3));
+        let repeated = |rows: &[f32]| -> Vec<f32> {
+            let (alone, sampled) = rows.split_at(from * head_dim);
+            let sampled = sampled.chunks(head_dim).flat_map(|row| row.repeat(each));
+            alone.iter().copied().chain(sampled).collect()
+        };
+        let (all_k, all_v) = (repeated(&k), repeated(&v));
+        let n = from + samples * each;
+        let all = Attention {
+            kv_len: n,
+            causal: false,
+            window: None,
+            scale: 0.3,
+            sampled: None,
+            regime: Regime::Few,
+        };
+        let want = reference(all, dims(n), &q, KvRows::F32(&all_k), KvRows::F32(&all_v));
+        for (isa, regime) in paths() {
+            let mut out = vec![f32::NAN; q.len()];
+            let spec = Attention { kv_len, sampled: Some(Sampled { from, each }), regime, ..all };
+            attention(isa, spec, dims(kv_len), &q, KvRows::F32(&k), KvRows::F32(&v), &mut out);
+            for (a, b) in out.iter().zip(&want) {
+                assert!((*a as f64 - b).abs() < 1e-5, "{isa:?} {regime:?}: {a} {b}");
+            }
+        }
+    }
+
     fn paths() -> impl Iterator<Item = (Isa, Regime)> {
         Isa::available().flat_map(|isa| [(isa, Regime::Few), (isa, Regime::Many)])
     }
@@ -336,7 +377,7 @@ mod tests {
                     let batches = q.chunks(size * width).enumerate().flat_map(|(n, q)| {
                         let m = q.len() / width;
                         let kv_len = if causal { n * size + m } else { total };
-                        let spec = Attention { kv_len, causal, window, scale: 0.3, regime };
+                        let spec = Attention { kv_len, causal, window, scale: 0.3, sampled: None, regime };
                         let mut out = vec![f32::NAN; q.len()];
                         attention(isa, spec, Dims { m, ..d }, q, k, v, &mut out);
                         out

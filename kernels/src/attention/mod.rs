@@ -7,6 +7,16 @@ use crate::Regime;
 use crate::kv_rows::KvRows;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
+/// Keys that stand for several like them: a sample of a long, even stretch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sampled {
+    /// First of them; those before stand for themselves.
+    pub from: usize,
+    /// How many each stands for: as many as if it were there that often, since `ln each` is added to its
+    /// scores.
+    pub each: usize,
+}
+
 /// Which keys a query may see, and the scale of its scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
@@ -18,6 +28,8 @@ pub struct Attention {
     pub window: Option<usize>,
     /// Multiplies the scores before the softmax.
     pub scale: f32,
+    /// Keys that count more than once.
+    pub sampled: Option<Sampled>,
     /// Dot products a query or tiles of queries.
     pub regime: Regime,
 }
@@ -30,6 +42,13 @@ impl Attention {
         }
         let end = self.kv_len - m + i + 1;
         (self.window.map_or(0, |w| end.saturating_sub(w)), end)
+    }
+}
+
+impl Sampled {
+    /// What is added to the scores of keys `from..to`: nothing, then the same for all from an index on.
+    fn raise(sampled: Option<Sampled>, from: usize, to: usize) -> (usize, f32) {
+        sampled.map_or((to - from, 0.0), |s| (s.from.clamp(from, to) - from, (s.each as f32).ln()))
     }
 }
 

@@ -1,5 +1,5 @@
-use super::WhisperConfig;
-use super::encoder::{FeedForward, LayerNorm, Projections};
+use super::encoder::{AudioFeatures, FeedForward, LayerNorm, Projections};
+use super::{AudioContext, WhisperConfig};
 use crate::error::Result;
 use crate::kv_cache::{KvCache, KvType};
 use crate::weights::Weights;
@@ -16,6 +16,29 @@ struct DecoderLayer {
     cross_norm: LayerNorm,
     cross_attention: Projections,
     feed_forward: FeedForward,
+}
+
+/// What all hypotheses hear: keys and values of the encoder's output, for every layer.
+pub struct CrossCache {
+    kv: KvCache,
+    context: AudioContext,
+}
+
+impl CrossCache {
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.kv.bytes()
+    }
+
+    /// Whether what was heard is a sample of its silence.
+    pub fn is_sampled(&self) -> bool {
+        !self.context.is_full()
+    }
+
+    /// Forgets what was heard.
+    pub fn reset(&mut self) {
+        self.kv.rewind(0);
+    }
 }
 
 /// Whisper's text decoder.
@@ -66,24 +89,27 @@ impl Decoder {
     ///
     /// # Errors
     /// If it cannot be allocated.
-    pub fn new_cross_cache(&self) -> Result<KvCache> {
-        self.cache(1, self.config.max_source_positions)
+    pub fn new_cross_cache(&self) -> Result<CrossCache> {
+        let positions = self.config.max_source_positions;
+        Ok(CrossCache { kv: self.cache(1, positions)?, context: AudioContext::full(positions) })
     }
 
-    /// Fills `cross` anew from the encoder's output `audio [frames, d_model]`.
+    /// Fills `cross` anew from what the encoder made of a window.
     ///
     /// # Errors
-    /// If there are more frames than the cache holds.
-    pub fn attend_to(&self, audio: &Tensor, cross: &mut KvCache) -> Result<()> {
-        cross.rewind(0);
-        let frames = audio.dim(0)?;
-        let position = cross.check(frames)?;
+    /// If there are more positions than the cache holds.
+    pub fn attend_to(&self, audio: &AudioFeatures, cross: &mut CrossCache) -> Result<()> {
+        let (features, kv) = (&audio.features, &mut cross.kv);
+        kv.rewind(0);
+        let positions = features.dim(0)?;
+        let position = kv.check(positions)?;
         for (n, layer) in self.layers.iter().enumerate() {
-            let (keys, values) = cross.layer(n);
-            kv_append(keys, &layer.cross_attention.k.forward(audio)?.unsqueeze(0)?, position)?;
-            kv_append(values, &layer.cross_attention.v.forward(audio)?.unsqueeze(0)?, position)?;
+            let (keys, values) = kv.layer(n);
+            kv_append(keys, &layer.cross_attention.k.forward(features)?.unsqueeze(0)?, position)?;
+            kv_append(values, &layer.cross_attention.v.forward(features)?.unsqueeze(0)?, position)?;
         }
-        cross.advance(frames);
+        kv.advance(positions);
+        cross.context = audio.context;
         Ok(())
     }
 
@@ -98,7 +124,7 @@ impl Decoder {
         tokens: &[u32],
         batch: usize,
         cache: &mut KvCache,
-        cross: &KvCache,
+        cross: &CrossCache,
     ) -> Result<Tensor> {
         let (m, d) = (tokens.len() / batch, self.config.d_model);
         let position = cache.check(m)?;
@@ -107,11 +133,12 @@ impl Decoder {
         let mut x = embedded.reshape((batch, m, d))?;
         let scale = 1.0 / ((d / self.config.decoder_attention_heads) as f32).sqrt();
         let regime = Regime::of_rows(m);
-        let own = Attention { kv_len: position + m, causal: true, window: None, scale, regime };
-        let heard = Attention { kv_len: cross.len(), causal: false, window: None, scale, regime };
+        let own =
+            Attention { kv_len: position + m, causal: true, window: None, scale, sampled: None, regime };
+        let heard = Attention { kv_len: cross.kv.len(), causal: false, sampled: cross.context.keys(), ..own };
         for (n, layer) in self.layers.iter().enumerate() {
             let (own_keys, own_values) = cache.layer(n);
-            let (heard_keys, heard_values) = cross.layer(n);
+            let (heard_keys, heard_values) = cross.kv.layer(n);
             let p = &layer.self_attention;
             let h = layer.self_norm.forward(&x)?;
             kv_append(own_keys, &p.k.forward(&h)?, position)?;

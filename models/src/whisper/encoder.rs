@@ -1,4 +1,4 @@
-use super::WhisperConfig;
+use super::{AudioContext, WhisperConfig};
 use crate::error::{ModelError, Result};
 use crate::weights::Weights;
 use candle_core::{DType, Device, Tensor};
@@ -100,6 +100,14 @@ struct EncoderLayer {
     feed_forward: FeedForward,
 }
 
+/// What the encoder makes of a window.
+pub struct AudioFeatures {
+    /// `[positions, d_model]`.
+    pub features: Tensor,
+    /// Which positions these are.
+    pub context: AudioContext,
+}
+
 /// Whisper's audio encoder. Owns the scratch its attention reorders keys and values into.
 pub struct Encoder {
     conv1: (Weight, Vec<f32>),
@@ -147,38 +155,59 @@ impl Encoder {
     ///
     /// # Errors
     /// If there are more frames than positions.
-    pub fn forward(&self, mel: &Tensor) -> Result<Tensor> {
-        self.forward_layers(mel, |_| Ok(()))
+    pub fn forward(&self, mel: &Tensor) -> Result<AudioFeatures> {
+        self.forward_layers(mel, AudioContext::full(mel.dim(0)?.div_ceil(2)), |_| Ok(()))
     }
 
-    /// As [`Encoder::forward`], asking before each layer whether to go on: a large encoder takes
-    /// seconds on a CPU.
+    /// Encodes the positions `context` of a window whose first frames are `mel`
+    /// `[context.mel_frames(), num_mel_bins]` and whose others are like the last two positions of these.
+    /// Asks before each layer whether to go on: a large encoder takes seconds on a CPU.
     ///
     /// # Errors
     /// As [`Encoder::forward`], or what `before_layer` fails with.
     pub fn forward_layers<E: From<ModelError> + From<candle_core::Error>>(
         &self,
         mel: &Tensor,
+        context: AudioContext,
         before_layer: impl Fn(usize) -> std::result::Result<(), E>,
-    ) -> std::result::Result<Tensor, E> {
+    ) -> std::result::Result<AudioFeatures, E> {
         let x = gelu(&conv1d(mel, &self.conv1.0, &self.conv1.1, 1)?)?;
         let x = gelu(&conv1d(&x, &self.conv2.0, &self.conv2.1, 2)?)?;
-        let mut x = (&x + self.positions.narrow(0, 0, x.dim(0)?)?)?;
+        let mut x = self.place(&x, context)?;
         for (n, layer) in self.layers.iter().enumerate() {
             before_layer(n)?;
-            x = (&x + self.self_attention(layer, &layer.norm.forward(&x)?)?)?;
+            x = (&x + self.self_attention(layer, context, &layer.norm.forward(&x)?)?)?;
             x = layer.feed_forward.forward(&x)?;
         }
-        Ok(self.norm.forward(&x)?)
+        Ok(AudioFeatures { features: self.norm.forward(&x)?, context })
     }
 
-    fn self_attention(&self, layer: &EncoderLayer, x: &Tensor) -> Result<Tensor> {
+    /// Adds their places to what the convolutions `x` found there.
+    fn place(&self, x: &Tensor, context: AudioContext) -> Result<Tensor> {
+        if context.is_full() {
+            return Ok((x + self.positions.narrow(0, 0, context.len())?)?);
+        }
+        let places = Tensor::new(context.places(), &Device::Cpu)?;
+        let (dense, sampled) = (context.dense(), context.len() - context.dense());
+        let silence = x.narrow(0, dense, 1)?.broadcast_as((sampled, x.dim(1)?))?;
+        let x = Tensor::cat(&[&x.narrow(0, 0, dense)?, &silence], 0)?;
+        Ok((x + self.positions.index_select(&places, 0)?)?)
+    }
+
+    fn self_attention(&self, layer: &EncoderLayer, context: AudioContext, x: &Tensor) -> Result<Tensor> {
         let (frames, d) = x.dims2()?;
         let (keys, values) = &self.scratch;
         kv_append(keys, &layer.attention.k.forward(x)?.unsqueeze(0)?, 0)?;
         kv_append(values, &layer.attention.v.forward(x)?.unsqueeze(0)?, 0)?;
         let scale = 1.0 / ((d / self.heads) as f32).sqrt();
-        let spec = Attention { kv_len: frames, causal: false, window: None, scale, regime: Regime::Many };
+        let spec = Attention {
+            kv_len: frames,
+            causal: false,
+            window: None,
+            scale,
+            sampled: context.keys(),
+            regime: Regime::Many,
+        };
         let q = layer.attention.q.forward(x)?.unsqueeze(0)?;
         layer.attention.out.forward(&attention(&q, keys, values, spec)?.squeeze(0)?)
     }

@@ -29,11 +29,11 @@ impl Mel {
         self.data.len() / self.num_mel_bins
     }
 
-    /// Frames `from..from + WINDOW_FRAMES`, filled up with `padding` past the end.
-    pub fn window(&self, from: usize, padding: f32) -> Vec<f32> {
-        let end = (from + WINDOW_FRAMES).min(self.frames());
+    /// Frames `from..from + frames`, filled up with `padding` past the end.
+    pub fn window(&self, from: usize, frames: usize, padding: f32) -> Vec<f32> {
+        let end = (from + frames).min(self.frames());
         let mut out = self.data[from.min(end) * self.num_mel_bins..end * self.num_mel_bins].to_vec();
-        out.resize(WINDOW_FRAMES * self.num_mel_bins, padding);
+        out.resize(frames * self.num_mel_bins, padding);
         out
     }
 }

@@ -1,6 +1,7 @@
 //! Whisper (Radford et al. 2022), every size, from any of the three formats people have.
 
 mod config;
+mod context;
 mod decoder;
 mod encoder;
 mod load;
@@ -8,8 +9,9 @@ mod mel;
 mod tokens;
 
 pub use config::WhisperConfig;
-pub use decoder::Decoder;
-pub use encoder::Encoder;
+pub use context::AudioContext;
+pub use decoder::{CrossCache, Decoder};
+pub use encoder::{AudioFeatures, Encoder};
 pub(crate) use load::SpeechFiles;
 pub use load::Whisper;
 pub use mel::{FRAMES_PER_SECOND, Mel, MelFrontEnd, SAMPLE_RATE_HZ, WINDOW_FRAMES};

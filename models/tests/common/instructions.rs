@@ -1,0 +1,19 @@
+//! Which instructions a check may use.
+#![allow(dead_code, unreachable_pub)]
+
+use std::sync::{Mutex, PoisonError};
+use undertone_kernels::Isa;
+
+static INSTRUCTIONS: Mutex<()> = Mutex::new(());
+
+/// Runs `check` with no more than `isa`. Tests of a program that use this wait for each other.
+pub fn limited_to<T>(isa: Isa, check: impl FnOnce() -> T) -> T {
+    let _alone = INSTRUCTIONS.lock().unwrap_or_else(PoisonError::into_inner);
+    Isa::limit(isa);
+    check()
+}
+
+/// The best instructions without products of bytes for many rows: prompts and encoders are exact.
+pub const EXACT: Isa = Isa::Avx512;
+/// All there are.
+pub const BEST: Isa = Isa::Avx512Vnni;
