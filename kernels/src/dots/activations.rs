@@ -39,11 +39,7 @@ per_isa! { fn quantize = quantize_body(x: &[f32], out: &mut Activations) }
 fn quantize_body<const FMA: bool>(x: &[f32], out: &mut Activations) {
     for (group, x) in x.as_chunks::<GROUP>().0.iter().enumerate() {
         let (block, part) = (group / 2, group % 2);
-        // As bits magnitudes keep their order, and NaN is the largest: it must not get lost.
-        let largest = x.iter().fold(0, |max, v| max.max(v.abs().to_bits()));
-        let scale = f32::from_bits(largest) / 127.0;
-        // NaN and infinity stay in the scale; levels are 0 then, and their products NaN.
-        let inverse = if scale.is_normal() { 1.0 / scale } else { 0.0 };
+        let (scale, inverse) = scale_of(x);
         let levels = x.map(|v| nearest(v * inverse));
         out.scales[lane(block, part)] = scale;
         out.sums[lane(block, part)] = levels.iter().sum::<i32>() as f32;
@@ -53,9 +49,19 @@ fn quantize_body<const FMA: bool>(x: &[f32], out: &mut Activations) {
     }
 }
 
+/// What a level is worth where the largest of `x` has level 127, and how many levels 1 is.
+#[inline(always)]
+pub(crate) fn scale_of(x: &[f32]) -> (f32, f32) {
+    // As bits magnitudes keep their order, and NaN is the largest: it must not get lost.
+    let largest = x.iter().fold(0, |max, v| max.max(v.abs().to_bits()));
+    let scale = f32::from_bits(largest) / 127.0;
+    // NaN and infinity stay in the scale; levels are 0 then, and their products NaN.
+    (scale, if scale.is_normal() { 1.0 / scale } else { 0.0 })
+}
+
 /// The nearest integer of -127.5 < `v` < 127.5 (half to even); 0 for NaN.
 #[inline(always)]
-fn nearest(v: f32) -> i32 {
+pub(crate) fn nearest(v: f32) -> i32 {
     // Adding 1.5 * 2^23 leaves the integer in the low bits.
     const ROUND: f32 = 12_582_912.0;
     let rounded = (v + ROUND).to_bits() as i32 - ROUND.to_bits() as i32;

@@ -1,4 +1,5 @@
-//! Dot products of quantised weights with activations rounded to eight bits, for a few rows.
+//! Products of quantised weights with activations rounded to eight bits: here for a few rows, in
+//! [`tiles`] for many.
 //!
 //! The idea is ggml's Q8_1: an activation row is rounded once to signed bytes, a scale for every 16
 //! of them; weights stay the small unsigned integers they are stored as, and bytes are multiplied
@@ -28,10 +29,13 @@ mod formats;
 mod scalar;
 #[cfg(test)]
 mod tests;
+mod tiles;
 
 use crate::{BlockType, Isa};
 use activations::Activations;
+
 use formats::*;
+pub(crate) use tiles::Tiles;
 
 /// Numbers taken at a time, of weights and activations.
 const LEN: usize = 256;

@@ -1,4 +1,4 @@
-use crate::dots::Dots;
+use crate::dots::{Dots, Tiles};
 use crate::gemm::{self, PANEL, Rows};
 use crate::isa::per_isa;
 use crate::{BlockType, Isa, MAX_FEW_ROWS, Regime, Weight, blocks, math};
@@ -26,22 +26,30 @@ pub fn linear(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, bias: Option
     }
     let out = Rows { ptr: y.as_mut_ptr(), stride: rows };
     let parallel = m * rows * cols >= PARALLEL_MACS && rayon::current_num_threads() > 1;
-    let per_task = match regime {
-        // A handful of tasks a thread evens out the load without paying for each row.
-        Regime::Few => rows.div_ceil(4 * rayon::current_num_threads()).max(8),
-        Regime::Many => PANEL,
-    };
     let dots = match regime {
         // Without vector instructions products of bytes cost more than those of the floats they replace.
         Regime::Few if isa > Isa::Scalar => Dots::new(isa, weight.block_type(), x, cols),
         _ => None,
     };
+    let tiles = match regime {
+        Regime::Few => None,
+        Regime::Many => Tiles::new(isa, weight.block_type(), x, cols),
+    };
+    // A handful of tasks a thread evens out the load without paying for each row.
+    let share = rows.div_ceil(4 * rayon::current_num_threads());
+    let per_task = match (regime, &tiles) {
+        (Regime::Few, _) => share.max(8),
+        (Regime::Many, Some(_)) => share.next_multiple_of(PANEL),
+        (Regime::Many, None) => PANEL,
+    };
     let task = |t: usize| {
         let from = t * per_task;
         let to = (from + per_task).min(rows);
-        match regime {
-            Regime::Few => dot_rows(isa, dots.as_ref(), x, m, weight, bias, from, to, out),
-            Regime::Many => tile_rows(isa, x, m, weight, bias, from, to, out),
+        match (regime, &tiles) {
+            (Regime::Few, _) => dot_rows(isa, dots.as_ref(), x, m, weight, bias, from, to, out),
+            // SAFETY: each task has columns of `y` of its own.
+            (Regime::Many, Some(tiles)) => unsafe { tiles.columns(weight, bias, (from, to), out) },
+            (Regime::Many, None) => tile_rows(isa, x, m, weight, bias, from, to, out),
         }
     };
     let tasks = rows.div_ceil(per_task);
@@ -179,9 +187,12 @@ mod tests {
                 let bias = noise(rows, 5);
                 for m in [1, 2, 8, 9, 21] {
                     let x = noise(m * cols, 11);
-                    // Where few rows are rounded to bytes, the tests of `dots` say how far.
-                    let rounds = m <= MAX_FEW_ROWS && Dots::new(Isa::Scalar, ty, &x, cols).is_some();
-                    for isa in Isa::available().filter(|isa| *isa == Isa::Scalar || !rounds) {
+                    // Where rows are rounded to bytes, the tests of `dots` say how far.
+                    let rounds = |isa: Isa| match m <= MAX_FEW_ROWS {
+                        true => isa > Isa::Scalar && Dots::new(isa, ty, &x, cols).is_some(),
+                        false => Tiles::new(isa, ty, &x, cols).is_some(),
+                    };
+                    for isa in Isa::available().filter(|isa| !rounds(*isa)) {
                         let mut y = vec![f32::NAN; m * rows];
                         linear(isa, Regime::of_rows(m), &x, &weight, Some(&bias), &mut y);
                         for i in 0..m {

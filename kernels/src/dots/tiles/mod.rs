@@ -1,0 +1,69 @@
+//! Products of many rows on bytes: prompts and encoders.
+//!
+//! As in the module above both sides are bytes and a group of weights is `scale * q + offset`, but here
+//! sixteen rows of the weight are laid side by side in a panel, four bytes of each in a register:
+//!
+//! ```text
+//! y[i, j] = Σ_groups x_scale[i] * (scale[j] * Σ q[j] x[i] + offset[j] * Σ x[i])
+//! ```
+//!
+//! Groups have as many numbers as share a scale in the weight's format, so the sums of bytes are exact
+//! and as long as they can be. Dense weights (f32, f16, bf16, 16-bit) are rounded to bytes, a scale for
+//! each [`DENSE_GROUP`] of a row. No row's sums depend on how many there are.
+
+mod activations;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(test)]
+mod tests;
+
+use crate::gemm::Rows;
+use crate::{BlockType, Isa, Weight};
+use activations::Activations;
+
+/// Numbers that share a scale where the weight's format has none.
+const DENSE_GROUP: usize = 64;
+
+/// Rows of activations, rounded and ready to meet the panels of a weight.
+pub(crate) struct Tiles {
+    x: Activations,
+}
+
+/// How many numbers share a scale, for types that have a byte kernel.
+fn group(ty: BlockType) -> Option<usize> {
+    use BlockType::*;
+    match ty {
+        F32 | F16 | BF16 | I8 | I16 => Some(DENSE_GROUP),
+        Q4_0 | Q4_1 | Q5_0 | Q5_1 | Q8_0 | Q4K | Q5K => Some(32),
+        Q6K => Some(16),
+        Q2K | Q3K | IQ4NL | IQ4XS => None,
+    }
+}
+
+impl Tiles {
+    /// Rounds the rows of `x [m, cols]`, or `None` where this machine or type has no byte kernel.
+    pub(crate) fn new(isa: Isa, ty: BlockType, x: &[f32], cols: usize) -> Option<Tiles> {
+        let group = group(ty).filter(|_| isa.min(Isa::detect()) == Isa::Avx512Vnni)?;
+        Some(Tiles { x: activations::quantize_rows(isa, x, cols, group) })
+    }
+
+    /// Columns `from..to` of `y [m, rows]`: the products with these rows of the weight, plus `bias`.
+    ///
+    /// # Safety
+    /// These columns of `y` must be writable for all rows of activations, and nobody else's.
+    pub(crate) unsafe fn columns(
+        &self,
+        weight: &Weight,
+        bias: Option<&[f32]>,
+        (from, to): (usize, usize),
+        y: Rows<*mut f32>,
+    ) {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `new` saw that the machine has the instructions; the rest is the caller's.
+        unsafe {
+            avx512::columns(&self.x, weight, bias, (from, to), y)
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = (&self.x, weight, bias, from, to, y);
+    }
+}
