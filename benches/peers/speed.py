@@ -57,7 +57,8 @@ def main():
     clips = spread(systems.load_clips(args.data, args.kind, args.lang), args.clips)
     samples = {clip["id"]: decode_audio(clip["file"]) for clip in clips}
     peers = [systems.FasterWhisper(args.model, "float32"), systems.FasterWhisper(args.model, "int8"),
-             systems.WhisperCpp(args.model)]
+             *(systems.WhisperCpp(args.model, kind) for kind in ("f16", "q8_0", "q5_1")),
+             systems.WhisperCpp(args.model, "q8_0", reduced=True)]
     turns = {peer.name: (lambda peer=peer: peer_round(peer, clips, samples)) for peer in peers}
     if args.undertone:
         turns["undertone"] = lambda: undertone_round(args, clips)

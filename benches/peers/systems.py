@@ -97,11 +97,13 @@ class FasterWhisper:
 
 
 class WhisperCpp:
-    """Greedy, whisper.cpp's default thresholds, the same weights as float16."""
+    """Greedy, whisper.cpp's default thresholds, the same weights as `kind`. With `reduced` only the utterance
+    and 512 positions behind it are encoded (`audio_ctx`), which whisper.cpp leaves to its user."""
 
-    def __init__(self, ct2_dir):
+    def __init__(self, ct2_dir, kind="f16", reduced=False):
         from importlib.metadata import version
-        self.name = "whisper.cpp f16"
+        self.name = f"whisper.cpp {kind}" + (" reduced" if reduced else "")
+        self.kind, self.reduced = kind, reduced
         self.key = f"{self.name} {version('pywhispercpp')} {digest(Path(ct2_dir) / 'model.bin')} greedy"
         self.ct2_dir = ct2_dir
         self.model = None
@@ -109,9 +111,11 @@ class WhisperCpp:
     def __call__(self, samples, language):
         from pywhispercpp.model import Model
         if self.model is None:
-            self.model = Model(str(ggml_variant(self.ct2_dir)), n_threads=THREADS, params_sampling_strategy=0,
+            self.model = Model(str(ggml_variant(self.ct2_dir, self.kind)), n_threads=THREADS, params_sampling_strategy=0,
                                redirect_whispercpp_logs_to=None, print_progress=False, print_realtime=False)
-        return " ".join(segment.text.strip() for segment in self.model.transcribe(samples, language=language))
+        context = min(1500, len(samples) // 320 + 512) if self.reduced else 0
+        found = self.model.transcribe(samples, language=language, audio_ctx=context)
+        return " ".join(segment.text.strip() for segment in found)
 
 
 def undertone(binary, model, clips, extra=()):

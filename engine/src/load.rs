@@ -71,7 +71,7 @@ impl Loaded {
         let mut times = LoadTimes::default();
 
         let start = Instant::now();
-        let whisper = Whisper::open(&config.speech_model)?;
+        let whisper = Whisper::open_on_bytes(&config.speech_model)?;
         let mut files = whisper.files.clone();
         let transcriber = Transcriber::new(whisper, config.max_hypotheses)?;
         times.speech_ms = lap_ms(start);
@@ -145,7 +145,7 @@ impl Loaded {
     /// The user begins to speak: what was evicted comes back, and the cache holds the prefix of `mode`.
     pub(crate) fn wake(&mut self, mode: &str, control: &mut Control) -> Result<()> {
         for file in &self.files {
-            if file.resident_bytes()? < (**file).as_ref().len() {
+            if file.resident_bytes()? < file.needed_bytes() {
                 file.prefault()?;
             }
         }
@@ -176,7 +176,7 @@ impl Loaded {
 
 /// Part of the mapped weights that is in memory, from 0 to 1; `None` where the system does not tell.
 pub(crate) fn resident_fraction(files: &[Arc<MappedFile>]) -> Option<f64> {
-    let total: usize = files.iter().map(|f| (**f).as_ref().len()).sum();
+    let total: usize = files.iter().map(|f| f.needed_bytes()).sum();
     let resident: usize = files.iter().map(|f| f.resident_bytes()).sum::<std::result::Result<_, _>>().ok()?;
     Some(resident as f64 / total.max(1) as f64)
 }

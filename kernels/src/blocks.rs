@@ -1,5 +1,6 @@
 //! GGML's block formats. Layouts follow `ggml-common.h`; every dequantisation is exact.
 
+use crate::dots::{nearest, scale_of};
 use crate::isa::per_isa;
 use crate::math::f16_at;
 
@@ -88,6 +89,29 @@ impl BlockType {
             return None;
         }
         (cols / self.block_len()).checked_mul(self.block_bytes())
+    }
+}
+
+impl BlockType {
+    /// Bytes of a row of `cols` weights once [`crate::Weight::to_q8_0`] has rounded it, where it does.
+    pub fn q8_0_row_bytes(self, cols: usize) -> Option<usize> {
+        matches!(self, F32 | F16 | BF16 | I8 | I16).then(|| Q8_0.row_bytes(cols))?
+    }
+}
+
+per_isa! {
+    /// Rounds whole blocks of 32 to bytes, the largest of each to 127.
+    pub(crate) fn quantize_q8_0 = quantize_q8_0_inline(values: &[f32], out: &mut [u8])
+}
+
+#[inline(always)]
+fn quantize_q8_0_inline<const FMA: bool>(values: &[f32], out: &mut [u8]) {
+    for (values, out) in values.as_chunks::<32>().0.iter().zip(out.as_chunks_mut::<34>().0) {
+        let (scale, inverse) = scale_of(values);
+        out[..2].copy_from_slice(&half::f16::from_f32(scale).to_le_bytes());
+        for (out, v) in out[2..].iter_mut().zip(values) {
+            *out = nearest(v * inverse) as u8;
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub struct SpeechFootprint {
     pub config: WhisperConfig,
     /// The type most of its weights are stored in.
     pub quantisation: String,
-    /// Bytes of the mapped files.
+    /// Bytes of the mapped files, the decoder's matrices rounded to bytes instead of what they are in there.
     pub file_bytes: usize,
     /// Bytes of the tensors alone: what a device is given.
     pub tensor_bytes: usize,
@@ -46,7 +46,9 @@ impl SpeechFootprint {
     /// # Errors
     /// Those of [`crate::whisper::Whisper::open`] but for the tokenizer's.
     pub fn read(path: &Path) -> Result<SpeechFootprint> {
-        let SpeechFiles { weights, config, .. } = SpeechFiles::open(path)?;
+        let files = SpeechFiles::open(path)?;
+        let file_bytes = files.resident_bytes();
+        let SpeechFiles { weights, config, .. } = files;
         let c = &config;
         let convolutions = 3 * c.d_model * (c.num_mel_bins + c.d_model);
         let frames = 3 * c.max_source_positions * c.d_model;
@@ -55,7 +57,7 @@ impl SpeechFootprint {
         let vocabulary = Vocabulary { tokens, text_bytes: 7 * tokens, merges: Some(tokens - 256) };
         Ok(SpeechFootprint {
             quantisation: format!("{:?}", commonest_type(&weights)),
-            file_bytes: weights.file_bytes(),
+            file_bytes,
             tensor_bytes: weights.len_bytes(),
             owned_bytes: F32_BYTES * (convolutions + frames)
                 + vector_bytes(&weights)
@@ -98,7 +100,8 @@ impl SpeechFootprint {
         // Samples, the spectrogram, and the window cut out of it.
         let audio = WINDOW_FRAMES * (160 + 2 * c.num_mel_bins);
         let head_dim = c.d_model / c.encoder_attention_heads;
-        F32_BYTES * (frames + audio) + threads * thread_scratch_bytes(t, head_dim)
+        let scratch = threads * thread_scratch_bytes(t, head_dim, c.encoder_ffn_dim);
+        F32_BYTES * (frames + audio) + rounded_bytes(t, c.encoder_ffn_dim) + scratch
     }
 
     /// Peak bytes of activations while `hypotheses` are extended, or a full prompt is read.
@@ -176,7 +179,7 @@ impl TextFootprint {
         let attention = 4 * d + 2 * q + 2 * kv;
         let perceptron = 3 * d + 3 * f;
         let activations = F32_BYTES * tokens * attention.max(perceptron);
-        activations + threads * thread_scratch_bytes(context_tokens, a.head_dim)
+        activations + rounded_bytes(tokens, f) + threads * thread_scratch_bytes(context_tokens, a.head_dim, f)
     }
 
     /// Peak bytes of activations and logits while `tokens` drafted tokens are verified.
@@ -186,15 +189,20 @@ impl TextFootprint {
     }
 }
 
-/// What one thread packs at a time: a panel of weights as rows and as columns, the keys of one head
-/// in panels, and twelve rows of scores.
-fn thread_scratch_bytes(kv_len: usize, head_dim: usize) -> usize {
+/// Activations as bytes, at most two floats for each 16 of them beside.
+fn rounded_bytes(rows: usize, widest: usize) -> usize {
+    rows * widest * 3 / 2
+}
+
+/// What one thread packs at a time: two panels of weights `widest` long as bytes, or one as rows and as
+/// columns of floats; the keys of one head in panels, and twelve rows of scores.
+fn thread_scratch_bytes(kv_len: usize, head_dim: usize, widest: usize) -> usize {
     const PANEL: usize = 32;
     const K_BLOCK: usize = 1024;
     const SCORE_ROWS: usize = 12;
     let values = if head_dim.is_multiple_of(PANEL) { 0 } else { head_dim.next_multiple_of(PANEL) };
     let attention = kv_len.next_multiple_of(PANEL) * (head_dim + values + SCORE_ROWS);
-    F32_BYTES * attention.max(2 * PANEL * K_BLOCK)
+    (F32_BYTES * attention.max(2 * PANEL * K_BLOCK)).max(rounded_bytes(PANEL, widest))
 }
 
 /// Norms and biases as f32: every tensor of one dimension.

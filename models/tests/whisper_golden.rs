@@ -101,6 +101,23 @@ fn tiny_en_from_ctranslate2_agrees_with_ctranslate2() {
 }
 
 #[test]
+fn a_decoder_on_bytes_stays_near_the_stored_one() {
+    for name in ["hf-f32", "hf-f16", "ct2-int8"] {
+        let path = common::model_dir("whisper-tiny.en-variants").join(name);
+        let (stored, on_bytes) = (Whisper::open(&path).unwrap(), Whisper::open_on_bytes(&path).unwrap());
+        let resident = |w: &Whisper| w.files.iter().map(|f| f.needed_bytes()).sum::<usize>();
+        assert!(
+            resident(&on_bytes) < resident(&stored) * 2 / 3,
+            "{name}: the decoder is given up in the file"
+        );
+        let golden = "whisper-tiny.en.safetensors";
+        let e = instructions::limited_to(EXACT, || errors(&on_bytes, golden, false));
+        println!("{name}: {e:?}");
+        assert!(e.iter().all(|e| *e < 4e-2), "{name}: {e:?}");
+    }
+}
+
+#[test]
 fn every_file_format_holds_the_same_model() {
     // The bound is the format's own rounding: exact for floats, the quantisation error else.
     let formats = [

@@ -21,7 +21,7 @@ const RECORDING_S: usize = 150;
 const THREAD_BYTES: usize = 1 << 19;
 /// What is freed and kept when two models take turns over many dictations of many lengths (measured over a
 /// thousand, see docs/memory.md).
-const TURNS_BYTES: usize = 8 << 20;
+const TURNS_BYTES: usize = 4 << 20;
 /// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
 /// Part of everything else that is kept free, for what differs from run to run.
@@ -195,12 +195,12 @@ impl PlanRequest {
                 .max(t.verify_scratch_bytes(MAX_FEW_ROWS))
         });
         // What is freed stays resident for a while (giving it back and faulting it in again at the
-        // next window costs more than half of the encoder's time): all scratch of both models and some,
+        // next window costs more than half of the encoder's time): the larger scratch and some,
         // and holes where files of vocabulary were read. Measured, see docs/memory.md.
         let tokenizers = speech.map_or(0, |s| s.tokenizer_bytes) + text.map_or(0, |t| t.tokenizer_bytes);
         let (retained, runtime) = match self.device {
             Device::Cpu => (
-                (speech_scratch + text_scratch) * 6 / 5 + tokenizers / 3 + text.map_or(0, |_| TURNS_BYTES),
+                speech_scratch.max(text_scratch) * 7 / 5 + tokenizers / 3 + text.map_or(0, |_| TURNS_BYTES),
                 PROCESS_BYTES + threads * THREAD_BYTES,
             ),
             Device::Cuda => (0, CUDA_CONTEXT_BYTES),

@@ -33,7 +33,7 @@ mod tiles;
 
 use crate::{BlockType, Isa};
 use activations::Activations;
-
+pub(crate) use activations::{nearest, scale_of};
 use formats::*;
 pub(crate) use tiles::Tiles;
 

@@ -20,15 +20,19 @@ use crate::error::{ModelError, Result};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use undertone_kernels::{Weight, weight::SharedBytes};
 
 /// A whole file mapped read-only.
-pub struct MappedFile(memmap2::Mmap);
+pub struct MappedFile {
+    map: memmap2::Mmap,
+    /// What was copied and is not read again: whole pages, in order.
+    spare: OnceLock<Vec<Range<usize>>>,
+}
 
 impl AsRef<[u8]> for MappedFile {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        &self.map
     }
 }
 
@@ -47,7 +51,7 @@ impl MappedFile {
         // SAFETY: the mapping is private and read-only. Should another process truncate the file
         // meanwhile, reading faults: installed models are replaced by rename, never rewritten.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(ModelError::io(path))?;
-        Ok(Arc::new(MappedFile(map)))
+        Ok(Arc::new(MappedFile { map, spare: OnceLock::new() }))
     }
 }
 
@@ -120,6 +124,11 @@ impl Weights {
         self.tensors.values().map(|t| t.range.len()).sum()
     }
 
+    /// Sum of what `of` says of each tensor.
+    pub(crate) fn sum(&self, of: impl Fn(&str, &TensorEntry) -> Option<usize>) -> usize {
+        self.tensors.iter().filter_map(|(name, tensor)| of(name, tensor)).sum()
+    }
+
     fn entry(&self, name: &str) -> Result<&TensorEntry> {
         self.tensors
             .get(name)
@@ -150,6 +159,40 @@ impl Weights {
             Some(scale) => weight.with_row_scale(scale.clone())?,
             None => weight,
         })
+    }
+
+    /// Gives up the pages of the matrices `copied` takes: they were copied and are not read again.
+    pub(crate) fn give_up(&self, copied: impl Fn(&str, &TensorEntry) -> bool) {
+        for file in &self.files {
+            file.give_up(self.pages(file, &copied));
+        }
+    }
+
+    /// Bytes of those pages.
+    pub(crate) fn spare_bytes(&self, copied: impl Fn(&str, &TensorEntry) -> bool) -> usize {
+        let pages = self.files.iter().flat_map(|file| self.pages(file, &copied));
+        pages.map(|pages| pages.len()).sum()
+    }
+
+    /// Whole pages of a file with nothing in them but matrices `copied` takes, in order.
+    fn pages(&self, file: &MappedFile, copied: impl Fn(&str, &TensorEntry) -> bool) -> Vec<Range<usize>> {
+        let page = residency::page_bytes();
+        let here = |e: &TensorEntry| std::ptr::eq((*e.bytes).as_ref().as_ptr(), file.map.as_ptr());
+        let taken = self.tensors.iter().filter(|(name, e)| here(e) && copied(name, e));
+        let mut pages: Vec<Range<usize>> = taken
+            .map(|(_, e)| e.range.start.next_multiple_of(page)..e.range.end / page * page)
+            .filter(|pages| !pages.is_empty())
+            .collect();
+        pages.sort_by_key(|pages| pages.start);
+        // Names that share their bytes, or overlap in a damaged file, give them up once.
+        pages.dedup_by(|next, last| {
+            let overlap = next.start < last.end;
+            if overlap {
+                last.end = last.end.max(next.end);
+            }
+            overlap
+        });
+        pages
     }
 
     /// The vector `name [len]` as f32.

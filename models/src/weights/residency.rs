@@ -1,5 +1,6 @@
 use super::MappedFile;
 use std::io;
+use std::ops::Range;
 
 /// Why a mapped file cannot be kept in memory, or asked whether it is.
 #[derive(Debug, thiserror::Error)]
@@ -26,17 +27,53 @@ pub enum ResidencyError {
 }
 
 impl MappedFile {
-    /// Reads the file into memory and maps every page, so that no later access waits for the disk
-    /// or faults. Returns the pages touched.
+    /// Returns these pages to the system and counts them no more; once for a file.
+    pub(super) fn give_up(&self, pages: Vec<Range<usize>>) {
+        let spare = self.spare.get_or_init(|| pages);
+        #[cfg(unix)]
+        for pages in spare {
+            // SAFETY: the mapping is read-only and of a file: should a page be read after all, it is
+            // read from the file anew. Where the system refuses, pages stay mapped and nothing is lost.
+            let _ = unsafe {
+                let advice = memmap2::UncheckedAdvice::DontNeed;
+                self.map.unchecked_advise_range(advice, pages.start, pages.len())
+            };
+        }
+    }
+
+    /// What is read: all but the pages that were given up.
+    fn needed(&self) -> Vec<Range<usize>> {
+        let mut needed = Vec::new();
+        let mut from = 0;
+        for pages in self.spare.get().into_iter().flatten() {
+            needed.push(from..pages.start);
+            from = pages.end;
+        }
+        needed.push(from..self.map.len());
+        needed.retain(|range| !range.is_empty());
+        needed
+    }
+
+    /// Bytes of what is read.
+    pub fn needed_bytes(&self) -> usize {
+        self.needed().iter().map(|range| range.len()).sum()
+    }
+
+    /// Reads the file into memory and maps every page that is needed, so that no later access waits for the
+    /// disk or faults. Returns the pages touched.
     ///
     /// # Errors
     /// If the system refuses the advice; a damaged disk ends the process, as any mapped read would.
     pub fn prefault(&self) -> Result<usize, ResidencyError> {
         let system = |source| ResidencyError::System { what: "prefetch", source };
-        #[cfg(unix)]
-        self.0.advise(memmap2::Advice::WillNeed).map_err(system)?;
         let touch = |page: &[u8]| page.first().map(|byte| std::hint::black_box(*byte));
-        Ok(self.0.chunks(page_bytes()).filter_map(touch).count())
+        let mut touched = 0;
+        for range in self.needed() {
+            #[cfg(unix)]
+            self.map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()).map_err(system)?;
+            touched += self.map[range].chunks(page_bytes()).filter_map(touch).count();
+        }
+        Ok(touched)
     }
 
     /// Keeps the file in memory (`mlock`) until it is unmapped.
@@ -45,25 +82,33 @@ impl MappedFile {
     /// [`ResidencyError::LockLimit`] where the limit on locked memory is what forbids it.
     #[cfg(unix)]
     pub fn lock(&self) -> Result<(), ResidencyError> {
-        self.0.lock().map_err(|source| match lock_limit_bytes() {
-            Some(limit_bytes) if matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EPERM)) => {
-                ResidencyError::LockLimit { bytes: self.0.len(), limit_bytes }
+        for range in self.needed() {
+            // SAFETY: the range is in this mapping and begins at a page.
+            if unsafe { libc::mlock(self.map[range.clone()].as_ptr().cast(), range.len()) } == 0 {
+                continue;
             }
-            _ => ResidencyError::System { what: "lock", source },
-        })
+            let source = io::Error::last_os_error();
+            return Err(match lock_limit_bytes() {
+                Some(limit_bytes) if matches!(source.raw_os_error(), Some(libc::ENOMEM | libc::EPERM)) => {
+                    ResidencyError::LockLimit { bytes: self.needed_bytes(), limit_bytes }
+                }
+                _ => ResidencyError::System { what: "lock", source },
+            });
+        }
+        Ok(())
     }
 
-    /// Bytes of the file that are in memory now, in whole pages but never more than the file has.
+    /// Bytes of what is needed that are in memory now, in whole pages but never more than there are.
     ///
     /// # Errors
     /// If the system cannot tell (`mincore`).
     #[cfg(unix)]
     pub fn resident_bytes(&self) -> Result<usize, ResidencyError> {
-        let mut pages = vec![0u8; self.0.len().div_ceil(page_bytes())];
+        let mut pages = vec![0u8; self.map.len().div_ceil(page_bytes())];
         // SAFETY: the range is this mapping, and `pages` has one byte for each of its pages.
         // glibc wants `*mut c_char` for the vector on some targets, hence the cast.
         let failed = unsafe {
-            libc::mincore(self.0.as_ptr() as *mut libc::c_void, self.0.len(), pages.as_mut_ptr().cast())
+            libc::mincore(self.map.as_ptr() as *mut libc::c_void, self.map.len(), pages.as_mut_ptr().cast())
         };
         if failed != 0 {
             return Err(ResidencyError::System {
@@ -71,19 +116,23 @@ impl MappedFile {
                 source: io::Error::last_os_error(),
             });
         }
-        let resident = pages.iter().filter(|p| **p & 1 == 1).count();
-        Ok((resident * page_bytes()).min(self.0.len()))
+        let page = page_bytes();
+        let resident = |range: Range<usize>| {
+            let pages = &pages[range.start / page..range.end.div_ceil(page)];
+            (pages.iter().filter(|p| **p & 1 == 1).count() * page).min(range.len())
+        };
+        Ok(self.needed().into_iter().map(resident).sum())
     }
 }
 
 #[cfg(unix)]
-fn page_bytes() -> usize {
+pub(super) fn page_bytes() -> usize {
     // SAFETY: asks for a constant of the system.
     usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
 #[cfg(not(unix))]
-fn page_bytes() -> usize {
+pub(super) fn page_bytes() -> usize {
     4096
 }
 
@@ -114,6 +163,22 @@ mod tests {
             Ok(()) => assert_eq!(file.resident_bytes().unwrap(), len),
             Err(error) => assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}"),
         }
+    }
+
+    #[test]
+    fn pages_that_were_given_up_are_neither_touched_nor_missed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        let page = page_bytes();
+        std::fs::write(&path, vec![7u8; 20 * page + 5]).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        file.prefault().unwrap();
+        file.give_up(vec![2 * page..5 * page, 5 * page..6 * page, 18 * page..20 * page]);
+        assert_eq!(file.needed_bytes(), 14 * page + 5);
+        assert_eq!(file.prefault().unwrap(), 15);
+        assert_eq!(file.resident_bytes().unwrap(), 14 * page + 5);
+        // What was given up can still be read.
+        assert!((*file).as_ref().iter().all(|byte| *byte == 7));
     }
 
     #[test]

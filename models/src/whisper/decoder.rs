@@ -51,20 +51,30 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    pub(super) fn load(w: &Weights, c: &WhisperConfig) -> Result<Decoder> {
+    pub(super) fn load(w: &Weights, c: &WhisperConfig, on_bytes: bool) -> Result<Decoder> {
         let d = c.d_model;
         let layer = |n: usize| -> Result<DecoderLayer> {
             let name = format!("decoder.layers.{n}");
-            Ok(DecoderLayer {
+            let mut layer = DecoderLayer {
                 self_norm: LayerNorm::load(w, &format!("{name}.self_attn_layer_norm"), d)?,
                 self_attention: Projections::load(w, &format!("{name}.self_attn"), d)?,
                 cross_norm: LayerNorm::load(w, &format!("{name}.encoder_attn_layer_norm"), d)?,
                 cross_attention: Projections::load(w, &format!("{name}.encoder_attn"), d)?,
                 feed_forward: FeedForward::load(w, &name, d, c.decoder_ffn_dim)?,
-            })
+            };
+            if on_bytes {
+                layer.self_attention.round();
+                layer.cross_attention.round();
+                layer.feed_forward.round();
+            }
+            Ok(layer)
         };
+        let mut embed = w.matrix("decoder.embed_tokens.weight", c.vocab_size, d)?;
+        if on_bytes && let Some(rounded) = embed.to_q8_0() {
+            embed = rounded;
+        }
         Ok(Decoder {
-            embed: w.matrix("decoder.embed_tokens.weight", c.vocab_size, d)?,
+            embed,
             positions: w.matrix("decoder.embed_positions.weight", c.max_target_positions, d)?,
             layers: (0..c.decoder_layers).map(layer).collect::<Result<_>>()?,
             norm: LayerNorm::load(w, "decoder.layer_norm", d)?,

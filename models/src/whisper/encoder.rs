@@ -49,6 +49,13 @@ impl Linear {
         Ok(Linear { weight, bias: w.optional_vector(&format!("{name}.bias"), d)? })
     }
 
+    /// Rounds the matrix to bytes where that is smaller.
+    fn round(&mut self) {
+        if let Some(rounded) = self.weight.to_q8_0() {
+            self.weight = rounded;
+        }
+    }
+
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let regime = Regime::of_rows(x.elem_count() / self.weight.cols());
         Ok(linear(x, &self.weight, self.bias.as_deref(), regime)?)
@@ -69,6 +76,10 @@ impl Projections {
         let k = Linear::load_key(w, &format!("{name}.k_proj"), d)?;
         Ok(Projections { q: get("q")?, k, v: get("v")?, out: get("out")? })
     }
+
+    pub(super) fn round(&mut self) {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.out].into_iter().for_each(Linear::round);
+    }
 }
 
 /// The two-layer perceptron behind each attention.
@@ -85,6 +96,11 @@ impl FeedForward {
             fc1: Linear::load(w, &format!("{layer}.fc1"), hidden, d)?,
             fc2: Linear::load(w, &format!("{layer}.fc2"), d, hidden)?,
         })
+    }
+
+    pub(super) fn round(&mut self) {
+        self.fc1.round();
+        self.fc2.round();
     }
 
     /// `x + fc2(gelu(fc1(norm(x))))`.
