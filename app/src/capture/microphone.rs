@@ -15,8 +15,7 @@ use super::source::{Device, Fault, Feed, Opened, Source, Tap, ring};
 /// Sound per callback that is asked for. Left to itself, PulseAudio gives two seconds at once. cpal
 /// makes this the length of the server's queue too: of 10 ms, a busy machine silently lost a tenth.
 const FRAGMENT_MS: u32 = 40;
-/// How long a device may take to give its first sample. A sound card that sleeps takes up to half
-/// a second, PulseAudio's null sink two.
+/// How long a device may take to open.
 const OPEN_LIMIT: Duration = Duration::from_millis(3_000);
 /// How long any other answer of the sound system may take.
 const ANSWER_LIMIT: Duration = Duration::from_millis(1_000);

@@ -333,6 +333,17 @@ fn a_device_that_vanishes_leaves_what_it_gave() {
 }
 
 #[test]
+fn a_device_that_begins_late_is_waited_for() {
+    let rig = Rig::new(Script { delay: Duration::from_millis(1_700), ..Script::mono(ramp) });
+    rig.start(1);
+    rig.heard(1_600);
+    rig.capture.stop(0).unwrap();
+    let (recording, _) = rig.finished();
+    assert_eq!(recording.ended, Ended::Stopped);
+    assert_eq!(frames(&recording.samples).start, 0);
+}
+
+#[test]
 fn silence_is_told_once() {
     let rig = Rig::new(Script::mono(zeros));
     rig.start(1);

@@ -13,8 +13,11 @@ use crate::journal::About;
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// How often an always open microphone that is gone is tried again.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// An open device that gives nothing for so long is gone.
+/// A device that gives nothing more for so long is gone.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
+/// And one that gives nothing at all for so long after it was opened. A sound card that sleeps needs
+/// half a second, a Bluetooth headset that changes its profile or PulseAudio's null sink two.
+const SILENT_START: Duration = Duration::from_secs(4);
 
 pub(super) struct CaptureThread<S> {
     /// Before the source, to be closed before it.
@@ -155,14 +158,15 @@ impl<S: Source> CaptureThread<S> {
         if heard {
             self.last_sound = Instant::now();
         }
+        let patience = if microphone.tap.first_at().is_some() { STALLED_AFTER } else { SILENT_START };
         self.tell_news(faults.contains(&Fault::Xrun));
 
         let gone = faults.into_iter().find_map(|fault| match fault {
             Fault::Lost(reason) => Some(reason),
             Fault::Xrun => None,
         });
-        let stalled = self.last_sound.elapsed() >= STALLED_AFTER;
-        let silent = || format!("it gave nothing for {} ms", STALLED_AFTER.as_millis());
+        let stalled = self.last_sound.elapsed() >= patience;
+        let silent = || format!("it gave nothing for {} ms", patience.as_millis());
         let lost = gone.or_else(|| stalled.then(silent)).or_else(|| pushed.err().map(|e| e.to_string()));
         if let Some(reason) = lost {
             self.lose(reason);
