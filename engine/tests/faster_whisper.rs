@@ -66,12 +66,15 @@ fn greedy_transcripts_are_token_identical_with_faster_whispers() {
     Isa::limit(EXACT);
     let mut t = transcriber();
     for run in golden().iter().filter(|r| r.beam_size == 1) {
-        let ours = transcribe(&mut t, &common::clip(&run.file), &options(run));
+        let clip = common::clip(&run.file);
+        let ours = transcribe(&mut t, &clip, &options(run));
         let tokens: Vec<_> = ours.segments.iter().map(|s| s.tokens.clone()).collect();
         let theirs: Vec<_> = run.segments.iter().map(|s| s.tokens.clone()).collect();
         assert_eq!(tokens, theirs, "{}: {}", run.file, ours.text());
         for (a, b) in ours.segments.iter().zip(&run.segments) {
-            assert!((a.start_s - b.start).abs() < 0.011 && (a.end_s - b.end).abs() < 0.011);
+            // Theirs may last beyond the recording.
+            let end_s = b.end.min(clip.len() as f64 / 16_000.0);
+            assert!((a.start_s - b.start).abs() < 0.011 && (a.end_s - end_s).abs() < 0.011);
             assert!((a.avg_logprob - b.avg_logprob).abs() < 0.01, "{} {}", a.avg_logprob, b.avg_logprob);
             assert!((a.no_speech_prob - b.no_speech_prob).abs() < 0.01);
         }

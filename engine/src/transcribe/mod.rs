@@ -13,6 +13,7 @@ use crate::control::{Control, Progress};
 use crate::error::{EngineError, Result};
 use crate::telemetry::Stage;
 pub use rules::{Suppress, suppressed_tokens};
+use std::ops::Range;
 use undertone_models::kv_cache::KvCache;
 use undertone_models::whisper::{
     CrossCache, FRAMES_PER_SECOND, LANGUAGES, Mel, Task, WINDOW_FRAMES, Whisper,
@@ -264,7 +265,7 @@ impl Transcriber {
                     seek = from + cut.advance_frames;
                 }
                 for piece in cut.pieces {
-                    self.push_segment(&mut transcript, &mut history, from, piece, &window);
+                    self.push_segment(&mut transcript, &mut history, from..from + frames, piece, &window);
                 }
                 if !options.condition_on_previous_text || window.temperature > GUESSED_TEMPERATURE {
                     history_from = history.len();
@@ -283,11 +284,12 @@ impl Transcriber {
         self.cross.reset();
     }
 
+    /// `heard` are the frames of the recording in the window: into the silence behind them no segment lasts.
     fn push_segment(
         &self,
         transcript: &mut Transcript,
         history: &mut Vec<u32>,
-        from: usize,
+        heard: Range<usize>,
         piece: segments::Piece,
         window: &Window,
     ) {
@@ -296,8 +298,9 @@ impl Transcriber {
             return;
         }
         history.extend(&piece.tokens);
-        let offset_s = from as f64 / FRAMES_PER_SECOND as f64;
-        let times = (offset_s + piece.start_s, offset_s + piece.end_s);
+        let seconds = |frames: usize| frames as f64 / FRAMES_PER_SECOND as f64;
+        let time = |in_window_s: f64| (seconds(heard.start) + in_window_s).min(seconds(heard.end));
+        let times = (time(piece.start_s), time(piece.end_s));
         transcript.segments.push(window.segment(times, text, piece.tokens));
     }
 
