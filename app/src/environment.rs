@@ -7,6 +7,26 @@ use crate::settings::{ConfigFile, Settings};
 use anyhow::Result;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use undertone_engine::{ISA_VARIABLE, Isa};
+
+/// Whether the instructions the environment asks for are there; without a word in it, the best are used.
+///
+/// # Errors
+/// [`Exit::Usage`] for a name that is none, [`Exit::Device`] if the processor lacks them.
+pub(crate) fn check_instructions() -> Result<()> {
+    let Some(name) = std::env::var_os(ISA_VARIABLE).filter(|name| !name.is_empty()) else { return Ok(()) };
+    let best = Isa::of_machine();
+    let refused = |exit, what: &str| {
+        let here: Vec<&str> = Isa::ALL.into_iter().filter(|isa| *isa <= best).map(Isa::name).collect();
+        let (name, here) = (name.display(), here.join(", "));
+        Err(Failure::new(exit, format!("{ISA_VARIABLE}={name} {what}; here it can be {here}")).into())
+    };
+    match name.to_str().and_then(Isa::parse) {
+        None => refused(Exit::Usage, "names no instruction set"),
+        Some(isa) if isa > best => refused(Exit::Device, "is more than this processor has"),
+        Some(_) => Ok(()),
+    }
+}
 
 /// Where a command works: the user's session, and the file of its settings.
 #[derive(Clone, Debug)]

@@ -53,6 +53,7 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> Result<Exit> {
+    environment::check_instructions()?;
     let place = || Place::find(cli.config.as_deref());
     // The settings' own level is that of the resident program.
     if let (Some(level), false) = (cli.log, matches!(cli.command, Command::Run(_))) {

@@ -16,10 +16,15 @@ struct Outcome {
 }
 
 fn undertone(args: &[&str]) -> Outcome {
+    undertone_with(&[], args)
+}
+
+fn undertone_with(variables: &[(&str, &str)], args: &[&str]) -> Outcome {
     let output = Command::new(env!("CARGO_BIN_EXE_undertone"))
         .args(args)
         .env("UNDERTONE_MODELS", common::model_dir("."))
         .env("UNDERTONE_OFFLINE", "1")
+        .envs(variables.iter().copied())
         .output()
         .unwrap();
     Outcome {
@@ -31,7 +36,10 @@ fn undertone(args: &[&str]) -> Outcome {
 
 /// Runs, and insists on a refusal with `code` whose sentence holds every one of `words`.
 fn refused(code: i32, words: &[&str], args: &[&str]) -> String {
-    let out = undertone(args);
+    check_refusal(code, words, args, undertone(args))
+}
+
+fn check_refusal(code: i32, words: &[&str], args: &[&str], out: Outcome) -> String {
     assert_eq!(out.code, code, "{args:?}: {}", out.stderr);
     assert_eq!(out.stdout, "", "{args:?}");
     assert!(out.stderr.starts_with("undertone: ") && !out.stderr.contains("panicked"), "{}", out.stderr);
@@ -69,6 +77,14 @@ fn unusable_audio() {
     refused(3, &["no-such-file.flac"], &raw("no-such-file.flac", &[]));
     let folder = dir.path().to_string_lossy().into_owned();
     refused(3, &[&folder], &raw(&folder, &[]));
+}
+
+#[test]
+fn an_unknown_instruction_set() {
+    let (clip, variables) = (clip("question.wav"), [("UNDERTONE_ISA", "mmx")]);
+    let args = raw(&clip, &[]);
+    let words = ["UNDERTONE_ISA=mmx names no instruction set", "here it can be scalar"];
+    check_refusal(2, &words, &args, undertone_with(&variables, &args));
 }
 
 #[test]

@@ -60,6 +60,26 @@ fn a_question_is_cleaned_and_not_answered() {
 }
 
 #[test]
+fn every_instruction_set_of_this_processor_hears_the_same() {
+    let mut heard = Vec::new();
+    for isa in ["scalar", "avx2", "avx512", "avx512vnni"] {
+        let output = command(&[&clip("question.wav")]).env("UNDERTONE_ISA", isa).output().unwrap();
+        if output.status.code() == Some(5) {
+            let error = String::from_utf8(output.stderr).unwrap();
+            assert!(error.contains("is more than this processor has") && isa != "scalar", "{isa}: {error}");
+            continue;
+        }
+        assert_eq!(
+            stdout(output).trim(),
+            "What time does the next train to the city leave on Monday morning?",
+            "{isa}"
+        );
+        heard.push(isa);
+    }
+    println!("heard with {heard:?}");
+}
+
+#[test]
 fn every_container_rate_and_channel_count_is_heard() {
     let files: Vec<String> =
         ["flac", "mp3", "ogg", "m4a", "aiff"].iter().map(|e| clip(&format!("question.{e}"))).collect();

@@ -43,4 +43,5 @@ pub use config::EngineConfig;
 pub use control::{CancelToken, OnProgress, Progress};
 pub use error::EngineError;
 pub use pipeline::{CleanedBy, Dictation, Request};
+pub use undertone_kernels::{ISA_VARIABLE, Isa};
 pub use worker::{Engine, Failure, Ticket};

@@ -1,4 +1,8 @@
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
+
+/// Names the most that is used of what the machine has.
+pub const ISA_VARIABLE: &str = "UNDERTONE_ISA";
 
 /// Instruction sets a kernel body is compiled for, in rising order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,14 +22,26 @@ pub enum Isa {
 static CURRENT: AtomicU8 = AtomicU8::new(255);
 
 impl Isa {
+    /// All there are, in rising order.
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
+
     /// Every set this machine can run, [`Isa::Scalar`] first: what parity tests walk over.
     pub fn available() -> impl Iterator<Item = Isa> {
-        let all = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
-        all.into_iter().filter(|isa| *isa <= Isa::detect())
+        Isa::ALL.into_iter().filter(|isa| *isa <= Isa::detect())
+    }
+
+    /// The best set this machine has, up to the one `UNDERTONE_ISA` names: each path can be tested and
+    /// measured on one machine. Other names are for the program to refuse; here they change nothing.
+    pub fn detect() -> Isa {
+        static DETECTED: OnceLock<Isa> = OnceLock::new();
+        *DETECTED.get_or_init(|| {
+            let most = std::env::var(ISA_VARIABLE).ok().and_then(|name| Isa::parse(&name));
+            most.map_or(Isa::of_machine(), |most| most.min(Isa::of_machine()))
+        })
     }
 
     /// The best set this machine has.
-    pub fn detect() -> Isa {
+    pub fn of_machine() -> Isa {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
@@ -63,14 +79,18 @@ impl Isa {
         isa
     }
 
-    /// Reads the names `scalar`, `avx2`, `avx512`, `avx512vnni`.
+    /// The set of this name.
     pub fn parse(name: &str) -> Option<Isa> {
-        match name {
-            "scalar" => Some(Isa::Scalar),
-            "avx2" => Some(Isa::Avx2),
-            "avx512" => Some(Isa::Avx512),
-            "avx512vnni" => Some(Isa::Avx512Vnni),
-            _ => None,
+        Isa::ALL.into_iter().find(|isa| isa.name() == name)
+    }
+
+    /// As `UNDERTONE_ISA` names it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Isa::Scalar => "scalar",
+            Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
+            Isa::Avx512Vnni => "avx512vnni",
         }
     }
 }
