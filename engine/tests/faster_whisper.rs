@@ -4,15 +4,15 @@
 
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
+#[path = "../../models/tests/common/instructions.rs"]
+mod instructions;
 
+use instructions::exact;
 use serde::Deserialize;
 use undertone_engine::control::Control;
 use undertone_engine::transcribe::{SpeechOptions, Transcriber, Transcript};
 use undertone_kernels::Isa;
 use undertone_models::whisper::Whisper;
-
-/// The best instructions without products of bytes for many rows.
-const EXACT: Isa = Isa::Avx512;
 
 #[derive(Deserialize)]
 struct Golden {
@@ -63,7 +63,7 @@ fn options(run: &Run) -> SpeechOptions {
 
 #[test]
 fn greedy_transcripts_are_token_identical_with_faster_whispers() {
-    Isa::limit(EXACT);
+    Isa::limit(exact());
     let mut t = transcriber();
     for run in golden().iter().filter(|r| r.beam_size == 1) {
         let clip = common::clip(&run.file);
@@ -84,7 +84,7 @@ fn greedy_transcripts_are_token_identical_with_faster_whispers() {
 
 #[test]
 fn beam_search_finds_what_faster_whisper_finds() {
-    Isa::limit(EXACT);
+    Isa::limit(exact());
     let mut t = transcriber();
     for run in golden().iter().filter(|r| r.beam_size == 5 && r.file != "silence.wav") {
         let ours = transcribe(&mut t, &common::clip(&run.file), &options(run));

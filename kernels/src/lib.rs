@@ -35,7 +35,7 @@ pub mod rope;
 pub mod weight;
 
 pub use blocks::BlockType;
-pub use isa::Isa;
+pub use isa::{ISA_VARIABLE, Isa};
 pub use regime::{MAX_FEW_ROWS, Regime};
 pub use weight::Weight;
 

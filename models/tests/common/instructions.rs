@@ -14,6 +14,12 @@ pub fn limited_to<T>(isa: Isa, check: impl FnOnce() -> T) -> T {
 }
 
 /// The best instructions without products of bytes for many rows: prompts and encoders are exact.
-pub const EXACT: Isa = Isa::Avx512;
-/// All there are.
-pub const BEST: Isa = Isa::Avx512Vnni;
+pub fn exact() -> Isa {
+    // AVX2 has such products, AVX-512 without VNNI has not.
+    if Isa::detect() >= Isa::Avx512 { Isa::Avx512 } else { Isa::Scalar }
+}
+
+/// Those of this machine with products of bytes for many rows.
+pub fn on_bytes() -> impl Iterator<Item = Isa> {
+    Isa::available().filter(|isa| matches!(isa, Isa::Avx2 | Isa::Avx512Vnni))
+}

@@ -18,36 +18,14 @@ const TILE_ROWS: usize = 6;
 /// Panels a tile takes.
 const PANELS: usize = 2;
 
-/// Sixteen rows of a weight, by columns: registers of four bytes from each.
-#[derive(Default)]
-struct Panel {
-    /// `[columns / 4]`
-    levels: Vec<Register<u8, 64>>,
-    /// `[columns / group]`
-    scales: Vec<Register<f32, 16>>,
-    /// `[columns / group]`
-    offsets: Vec<Register<f32, 16>>,
-}
-
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Register<T, const N: usize>([T; N]);
-
-impl Panel {
-    /// Room for `columns` (a multiple of 256) of which each `group` share a scale.
-    fn new(columns: usize, group: usize) -> Panel {
-        Panel {
-            levels: vec![Register([0; 64]); columns / 4],
-            scales: vec![Register([0.0; 16]); columns / group],
-            offsets: vec![Register([0.0; 16]); columns / group],
-        }
-    }
-}
+/// Sixteen rows of a weight.
+type Panel = super::Panel<__m512i, __m512>;
 
 /// See [`super::Tiles::columns`].
 ///
 /// # Safety
 /// Needs AVX-512 with VNNI; these columns of `y` must be the caller's for all rows of activations.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
 pub(super) unsafe fn columns(
     x: &Activations,
     weight: &Weight,
@@ -56,7 +34,8 @@ pub(super) unsafe fn columns(
     y: Rows<*mut f32>,
 ) {
     let cols = weight.cols().next_multiple_of(LEN);
-    let mut panels = [(); PANELS].map(|()| Panel::new(cols, x.group));
+    let zeros = (_mm512_setzero_si512(), _mm512_setzero_ps());
+    let mut panels = [Panel::new(cols, x.group, zeros), Panel::new(cols, x.group, zeros)];
     for first in (from..to).step_by(PANELS * PANEL_ROWS) {
         let rows = |p: usize| (first + p * PANEL_ROWS).min(to)..(first + (p + 1) * PANEL_ROWS).min(to);
         let used = (to - first).div_ceil(PANEL_ROWS).min(PANELS);
@@ -131,7 +110,7 @@ unsafe fn tile<const QUADS: usize, const R: usize, const P: usize>(
         for g in 0..groups {
             let mut dots = [[_mm512_setzero_si512(); P]; R];
             for q in g * QUADS..(g + 1) * QUADS {
-                let weights = panels.map(|p| _mm512_load_si512(p.levels.as_ptr().add(q).cast()));
+                let weights = panels.map(|p| *p.levels.as_ptr().add(q));
                 for (r, dots) in dots.iter_mut().enumerate() {
                     let four = levels.add((r * groups * QUADS + q) * 4).cast::<i32>().read_unaligned();
                     let four = _mm512_set1_epi32(four);
@@ -140,8 +119,8 @@ unsafe fn tile<const QUADS: usize, const R: usize, const P: usize>(
                     }
                 }
             }
-            let scale = panels.map(|p| _mm512_load_ps(p.scales.as_ptr().add(g).cast()));
-            let offset = panels.map(|p| _mm512_load_ps(p.offsets.as_ptr().add(g).cast()));
+            let scale = panels.map(|p| *p.scales.as_ptr().add(g));
+            let offset = panels.map(|p| *p.offsets.as_ptr().add(g));
             for (r, (dots, out)) in dots.iter().zip(&mut out).enumerate() {
                 let x_scale = _mm512_set1_ps(*scales.add(r * groups + g));
                 let x_sum = _mm512_set1_ps(*sums.add(r * groups + g));
@@ -205,23 +184,19 @@ unsafe fn pack_blocks<F: Format, const GROUP: usize>(
             }
             (scales[j], offsets[j]) = (_mm512_castps_si512(w.scales), _mm512_castps_si512(w.offsets));
         }
-        let to = panel.levels[b * (LEN / 4)..][..LEN / 4].as_mut_ptr();
+        let to = &mut panel.levels[b * (LEN / 4)..][..LEN / 4];
         for (k, levels) in levels.iter_mut().enumerate() {
             transpose(levels);
             for g in 0..LEN / 16 {
-                // SAFETY: a register of 64 bytes, aligned, among the `LEN / 4` of these columns.
-                unsafe { _mm512_store_si512(to.add(4 * g + k).cast(), levels[lane(g / 2, g % 2)]) };
+                to[4 * g + k] = levels[lane(g / 2, g % 2)];
             }
         }
         transpose(&mut scales);
         transpose(&mut offsets);
         for g in 0..LEN / GROUP {
             let (from, at) = (lane(g * GROUP / 32, g * GROUP / 16 % 2), b * (LEN / GROUP) + g);
-            // SAFETY: as above.
-            unsafe {
-                _mm512_store_si512(panel.scales[at].0.as_mut_ptr().cast(), scales[from]);
-                _mm512_store_si512(panel.offsets[at].0.as_mut_ptr().cast(), offsets[from]);
-            }
+            panel.scales[at] = _mm512_castsi512_ps(scales[from]);
+            panel.offsets[at] = _mm512_castsi512_ps(offsets[from]);
         }
     }
 }
@@ -232,28 +207,28 @@ unsafe fn pack_dense(weight: &Weight, row: impl Fn(usize) -> usize, panel: &mut 
     let cols = weight.cols();
     for (g, from) in (0..cols).step_by(DENSE_GROUP).enumerate() {
         let len = DENSE_GROUP.min(cols - from);
-        let mut levels = [[0u8; DENSE_GROUP]; PANEL_ROWS];
-        for (j, levels) in levels.iter_mut().enumerate() {
+        let (mut levels, mut scales) = ([[0u8; DENSE_GROUP]; PANEL_ROWS], [0f32; PANEL_ROWS]);
+        for (j, (levels, row_scale)) in levels.iter_mut().zip(&mut scales).enumerate() {
             let mut values = [0f32; DENSE_GROUP];
             weight.dequantize_part(Isa::Avx512Vnni, row(j), from, &mut values[..len]);
             let (scale, inverse) = scale_of(&values);
             for (level, v) in levels.iter_mut().zip(&values) {
                 *level = (nearest(v * inverse) + 128) as u8;
             }
-            (panel.scales[g].0[j], panel.offsets[g].0[j]) = (scale, -128.0 * scale);
+            *row_scale = scale;
         }
-        for (part, to) in panel.levels[g * (DENSE_GROUP / 4)..][..DENSE_GROUP / 4].chunks_mut(16).enumerate()
-        {
+        // SAFETY: sixteen floats.
+        panel.scales[g] = unsafe { _mm512_loadu_ps(scales.as_ptr()) };
+        panel.offsets[g] = _mm512_mul_ps(panel.scales[g], _mm512_set1_ps(-128.0));
+        let to = &mut panel.levels[g * (DENSE_GROUP / 4)..][..DENSE_GROUP / 4];
+        for (part, to) in to.chunks_exact_mut(16).enumerate() {
             let mut quads = [_mm512_setzero_si512(); 16];
             for (quad, levels) in quads.iter_mut().zip(&levels) {
                 // SAFETY: 64 bytes of the row from `64 * part` on.
                 *quad = unsafe { _mm512_loadu_si512(levels.as_ptr().add(64 * part).cast()) };
             }
             transpose(&mut quads);
-            for (to, quad) in to.iter_mut().zip(quads) {
-                // SAFETY: a register has 64 bytes, aligned.
-                unsafe { _mm512_store_si512(to.0.as_mut_ptr().cast(), quad) };
-            }
+            to.copy_from_slice(&quads);
         }
     }
 }

@@ -13,6 +13,8 @@
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(test)]
 mod tests;
@@ -26,7 +28,40 @@ const DENSE_GROUP: usize = 64;
 
 /// Rows of activations, rounded and ready to meet the panels of a weight.
 pub(crate) struct Tiles {
+    columns: Columns,
     x: Activations,
+}
+
+/// See [`Tiles::columns`].
+///
+/// # Safety
+/// As there, and the machine must have the instructions the function was compiled for.
+type Columns = unsafe fn(
+    x: &Activations,
+    weight: &Weight,
+    bias: Option<&[f32]>,
+    columns: (usize, usize),
+    y: Rows<*mut f32>,
+);
+
+/// As many rows of a weight as a register `I` has lanes, by columns.
+#[cfg(target_arch = "x86_64")]
+struct Panel<I, F> {
+    /// Four bytes of each row, `[columns / 4]`.
+    levels: Vec<I>,
+    /// What a level is worth, `[columns / group]`.
+    scales: Vec<F>,
+    /// What all levels are more by, `[columns / group]`.
+    offsets: Vec<F>,
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<I: Copy, F: Copy> Panel<I, F> {
+    /// Room for `columns` (a multiple of 256) of which each `group` share a scale.
+    fn new(columns: usize, group: usize, (level, scale): (I, F)) -> Panel<I, F> {
+        let groups = columns / group;
+        Panel { levels: vec![level; columns / 4], scales: vec![scale; groups], offsets: vec![scale; groups] }
+    }
 }
 
 /// How many numbers share a scale, for types that have a byte kernel.
@@ -43,8 +78,8 @@ fn group(ty: BlockType) -> Option<usize> {
 impl Tiles {
     /// Rounds the rows of `x [m, cols]`, or `None` where this machine or type has no byte kernel.
     pub(crate) fn new(isa: Isa, ty: BlockType, x: &[f32], cols: usize) -> Option<Tiles> {
-        let group = group(ty).filter(|_| isa.min(Isa::detect()) == Isa::Avx512Vnni)?;
-        Some(Tiles { x: activations::quantize_rows(isa, x, cols, group) })
+        let (group, columns) = (group(ty)?, columns(isa)?);
+        Some(Tiles { columns, x: activations::quantize_rows(isa, x, cols, group) })
     }
 
     /// Columns `from..to` of `y [m, rows]`: the products with these rows of the weight, plus `bias`.
@@ -55,15 +90,22 @@ impl Tiles {
         &self,
         weight: &Weight,
         bias: Option<&[f32]>,
-        (from, to): (usize, usize),
+        columns: (usize, usize),
         y: Rows<*mut f32>,
     ) {
-        #[cfg(target_arch = "x86_64")]
         // SAFETY: `new` saw that the machine has the instructions; the rest is the caller's.
-        unsafe {
-            avx512::columns(&self.x, weight, bias, (from, to), y)
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (&self.x, weight, bias, from, to, y);
+        unsafe { (self.columns)(&self.x, weight, bias, columns, y) }
+    }
+}
+
+fn columns(isa: Isa) -> Option<Columns> {
+    match isa.min(Isa::detect()) {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => Some(avx512::columns),
+        // Without products of bytes floats are as fast in registers of this length.
+        Isa::Avx512 => None,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => Some(avx2::columns),
+        _ => None,
     }
 }

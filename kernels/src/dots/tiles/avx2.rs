@@ -1,0 +1,317 @@
+//! AVX2: eight weight rows a register, four bytes of each, `vpmaddubsw`.
+
+use super::super::avx2::{Unpack, Weights};
+use super::super::formats::*;
+use super::super::{LEN, MAX_TAIL_BYTES, lane, weights_at};
+use super::DENSE_GROUP;
+use super::activations::Activations;
+use crate::dots::activations::{nearest, scale_of};
+use crate::gemm::Rows;
+use crate::{BlockType, Isa, Weight};
+use std::arch::x86_64::*;
+
+/// Rows of a weight in a panel.
+const PANEL_ROWS: usize = 8;
+/// Rows of activations a tile takes: with two panels 8 sums, what they are made of, and floats that
+/// are only wanted once a group.
+const TILE_ROWS: usize = 4;
+/// Panels a tile takes.
+const PANELS: usize = 2;
+
+/// Eight rows of a weight.
+type Panel = super::Panel<__m256i, __m256>;
+
+/// What fits into 16 bits of products of bytes, as the largest level has it.
+mod sums {
+    /// Levels of -128 to 127: two products, as their magnitudes are multiplied.
+    pub(super) const SIGNED: usize = 1;
+    /// Levels of up to 63, 31 and 15: twice so many products.
+    pub(super) const SIX_BITS: usize = 2;
+    pub(super) const FIVE_BITS: usize = 4;
+    pub(super) const FOUR_BITS: usize = 8;
+}
+
+/// See [`super::Tiles::columns`].
+///
+/// # Safety
+/// Needs AVX2, FMA and F16C; these columns of `y` must be the caller's for all rows of activations.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn columns(
+    x: &Activations,
+    weight: &Weight,
+    bias: Option<&[f32]>,
+    (from, to): (usize, usize),
+    y: Rows<*mut f32>,
+) {
+    let cols = weight.cols().next_multiple_of(LEN);
+    let zeros = (_mm256_setzero_si256(), _mm256_setzero_ps());
+    let mut panels = [Panel::new(cols, x.group, zeros), Panel::new(cols, x.group, zeros)];
+    for first in (from..to).step_by(PANELS * PANEL_ROWS) {
+        let rows = |p: usize| (first + p * PANEL_ROWS).min(to)..(first + (p + 1) * PANEL_ROWS).min(to);
+        let used = (to - first).div_ceil(PANEL_ROWS).min(PANELS);
+        let mut biases = [[0f32; PANEL_ROWS]; PANELS];
+        for (p, (panel, to)) in panels.iter_mut().zip(&mut biases).enumerate().take(used) {
+            // SAFETY: the features are the caller's word.
+            unsafe { pack(weight, rows(p), panel) };
+            if let Some(bias) = bias {
+                to[..rows(p).len()].copy_from_slice(&bias[rows(p)]);
+            }
+        }
+        let (panels, widths, y) = (&panels[..used], [rows(0).len(), rows(1).len()], y.offset(first));
+        // SAFETY: as above; the panels have the columns of the weight, and `y` these of its own.
+        unsafe {
+            use BlockType::*;
+            match weight.block_type() {
+                Q4_0 | Q4_1 | Q4K => multiply::<8, { sums::FOUR_BITS }>(x, panels, &biases, widths, y),
+                Q5_0 | Q5_1 | Q5K => multiply::<8, { sums::FIVE_BITS }>(x, panels, &biases, widths, y),
+                Q6K => multiply::<4, { sums::SIX_BITS }>(x, panels, &biases, widths, y),
+                Q8_0 => multiply::<8, { sums::SIGNED }>(x, panels, &biases, widths, y),
+                _ => multiply::<{ DENSE_GROUP / 4 }, { sums::SIGNED }>(x, panels, &biases, widths, y),
+            }
+        }
+    }
+}
+
+/// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn multiply<const QUADS: usize, const SUMS: usize>(
+    x: &Activations,
+    panels: &[Panel],
+    biases: &[[f32; PANEL_ROWS]; PANELS],
+    widths: [usize; PANELS],
+    y: Rows<*mut f32>,
+) {
+    let m = x.levels.len() / (x.groups * x.group);
+    let mut row = 0;
+    while row < m {
+        // SAFETY: no arm takes more rows than are left.
+        row += unsafe {
+            match (panels, m - row) {
+                ([a, b], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 2>(x, row, [a, b], biases, widths, y),
+                ([a, b], _) => tile::<QUADS, SUMS, 1, 2>(x, row, [a, b], biases, widths, y),
+                ([a, ..], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 1>(x, row, [a], biases, widths, y),
+                ([a, ..], _) => tile::<QUADS, SUMS, 1, 1>(x, row, [a], biases, widths, y),
+                ([], left) => left,
+            }
+        };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile<const QUADS: usize, const SUMS: usize, const R: usize, const P: usize>(
+    x: &Activations,
+    row: usize,
+    panels: [&Panel; P],
+    biases: &[[f32; PANEL_ROWS]; PANELS],
+    widths: [usize; PANELS],
+    y: Rows<*mut f32>,
+) -> usize {
+    let groups = x.groups;
+    // SAFETY: rows `row..row + R` are there, and a panel has all groups of a row.
+    unsafe {
+        let levels = x.levels.as_ptr().add(row * groups * 4 * QUADS);
+        let (scales, sums) = (x.scales.as_ptr().add(row * groups), x.sums.as_ptr().add(row * groups));
+        let mut out = [[_mm256_setzero_ps(); P]; R];
+        for out in &mut out {
+            for (out, bias) in out.iter_mut().zip(biases) {
+                *out = _mm256_loadu_ps(bias.as_ptr());
+            }
+        }
+        for g in 0..groups {
+            let dots = group::<QUADS, SUMS, R, P>(levels.add(4 * g * QUADS), groups * QUADS, panels, g);
+            let scale = panels.map(|p| *p.scales.as_ptr().add(g));
+            let offset = panels.map(|p| *p.offsets.as_ptr().add(g));
+            for (r, (dots, out)) in dots.iter().zip(&mut out).enumerate() {
+                let x_scale = _mm256_set1_ps(*scales.add(r * groups + g));
+                let x_sum = _mm256_set1_ps(*sums.add(r * groups + g));
+                for p in 0..P {
+                    let worth = _mm256_mul_ps(scale[p], x_scale);
+                    out[p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[p]), worth, out[p]);
+                    if SUMS != sums::SIGNED {
+                        out[p] = _mm256_fmadd_ps(offset[p], x_sum, out[p]);
+                    }
+                }
+            }
+        }
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        for (r, out) in out.iter().enumerate() {
+            for (p, out) in out.iter().enumerate() {
+                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(widths[p] as i32), lanes);
+                let to = y.ptr.wrapping_add((row + r) * y.stride + p * PANEL_ROWS);
+                _mm256_maskstore_ps(to, mask, *out);
+            }
+        }
+    }
+    R
+}
+
+/// Sums of products of the group `g` of the panels with the levels of `R` rows, `stride` quads apart.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+unsafe fn group<const QUADS: usize, const SUMS: usize, const R: usize, const P: usize>(
+    levels: *const i8,
+    stride: usize,
+    panels: [&Panel; P],
+    g: usize,
+) -> [[__m256i; P]; R] {
+    let (zero, ones) = (_mm256_setzero_si256(), _mm256_set1_epi16(1));
+    let mut dots = [[zero; P]; R];
+    // SAFETY: the caller's: the group is in the panels and the rows.
+    unsafe {
+        for part in (0..QUADS).step_by(SUMS) {
+            let mut sums = [[zero; P]; R];
+            for q in part..part + SUMS {
+                let weights = panels.map(|p| *p.levels.as_ptr().add(g * QUADS + q));
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let four = levels.add((r * stride + q) * 4).cast::<i32>().read_unaligned();
+                    let four = _mm256_set1_epi32(four);
+                    for (sums, w) in sums.iter_mut().zip(weights) {
+                        *sums = if SUMS == sums::SIGNED {
+                            _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w))
+                        } else {
+                            _mm256_add_epi16(*sums, _mm256_maddubs_epi16(w, four))
+                        };
+                    }
+                }
+            }
+            for (dots, sums) in dots.iter_mut().zip(sums) {
+                for (dots, sums) in dots.iter_mut().zip(sums) {
+                    *dots = _mm256_add_epi32(*dots, _mm256_madd_epi16(sums, ones));
+                }
+            }
+        }
+    }
+    dots
+}
+
+/// Lays rows `rows` (at most eight) of a weight side by side.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn pack(weight: &Weight, rows: std::ops::Range<usize>, panel: &mut Panel) {
+    // What is missing is a copy of the first row, never stored.
+    let row = |j: usize| if j < rows.len() { rows.start + j } else { rows.start };
+    // SAFETY: the caller's.
+    unsafe {
+        match weight.block_type() {
+            BlockType::Q4_0 => pack_blocks::<Q4_0, 32>(weight, row, panel),
+            BlockType::Q4_1 => pack_blocks::<Q4_1, 32>(weight, row, panel),
+            BlockType::Q5_0 => pack_blocks::<Q5_0, 32>(weight, row, panel),
+            BlockType::Q5_1 => pack_blocks::<Q5_1, 32>(weight, row, panel),
+            BlockType::Q8_0 => pack_blocks::<Q8_0, 32>(weight, row, panel),
+            BlockType::Q4K => pack_blocks::<Q4K, 32>(weight, row, panel),
+            BlockType::Q5K => pack_blocks::<Q5K, 32>(weight, row, panel),
+            BlockType::Q6K => pack_blocks::<Q6K, 16>(weight, row, panel),
+            _ => pack_dense(weight, row, panel),
+        }
+    }
+}
+
+/// Weights in blocks, of which `GROUP` share a scale: exact.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn pack_blocks<F: Format, const GROUP: usize>(
+    weight: &Weight,
+    row: impl Fn(usize) -> usize,
+    panel: &mut Panel,
+) {
+    let mut tail = [0; MAX_TAIL_BYTES];
+    let rows: [&[u8]; PANEL_ROWS] = std::array::from_fn(|j| weight.row(row(j)));
+    let (levels, scales) = ([_mm256_setzero_si256(); 4], _mm256_setzero_ps());
+    let mut halves = [[Weights { levels, scales, offsets: scales }; PANEL_ROWS]; 2];
+    for b in 0..weight.cols().div_ceil(LEN) {
+        for (j, row) in rows.iter().enumerate() {
+            let bytes = weights_at::<F>(row, b, &mut tail).as_ptr();
+            // SAFETY: the slice has `F::BYTES` bytes.
+            unsafe {
+                halves[0][j] = <F as Unpack>::unpack::<0>(bytes);
+                halves[1][j] = <F as Unpack>::unpack::<1>(bytes);
+            }
+        }
+        for (half, weights) in halves.iter().enumerate() {
+            lay_half::<GROUP>(weights, panel, b, half);
+        }
+    }
+}
+
+/// Half `half` of the `b`-th [`LEN`] columns of eight rows.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn lay_half<const GROUP: usize>(weights: &[Weights; PANEL_ROWS], panel: &mut Panel, b: usize, half: usize) {
+    let to = &mut panel.levels[b * (LEN / 4) + half * (LEN / 8)..][..LEN / 8];
+    for k in 0..4 {
+        let mut levels = [_mm256_setzero_si256(); PANEL_ROWS];
+        for (levels, w) in levels.iter_mut().zip(weights) {
+            *levels = w.levels[k];
+        }
+        transpose(&mut levels);
+        for g in 0..LEN / 32 {
+            to[4 * g + k] = levels[lane(g / 2, g % 2)];
+        }
+    }
+    let (mut scales, mut offsets) = ([_mm256_setzero_si256(); 8], [_mm256_setzero_si256(); 8]);
+    for (j, w) in weights.iter().enumerate() {
+        (scales[j], offsets[j]) = (_mm256_castps_si256(w.scales), _mm256_castps_si256(w.offsets));
+    }
+    transpose(&mut scales);
+    transpose(&mut offsets);
+    let groups = LEN / 2 / GROUP;
+    for g in 0..groups {
+        let (from, at) = (lane(g * GROUP / 32, g * GROUP / 16 % 2), (2 * b + half) * groups + g);
+        panel.scales[at] = _mm256_castsi256_ps(scales[from]);
+        panel.offsets[at] = _mm256_castsi256_ps(offsets[from]);
+    }
+}
+
+/// Dense weights, rounded to bytes.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn pack_dense(weight: &Weight, row: impl Fn(usize) -> usize, panel: &mut Panel) {
+    let cols = weight.cols();
+    for (g, from) in (0..cols).step_by(DENSE_GROUP).enumerate() {
+        let len = DENSE_GROUP.min(cols - from);
+        let (mut levels, mut scales) = ([[0i8; DENSE_GROUP]; PANEL_ROWS], [0f32; PANEL_ROWS]);
+        for (j, (levels, row_scale)) in levels.iter_mut().zip(&mut scales).enumerate() {
+            let mut values = [0f32; DENSE_GROUP];
+            weight.dequantize_part(Isa::Avx2, row(j), from, &mut values[..len]);
+            let (scale, inverse) = scale_of(&values);
+            for (level, v) in levels.iter_mut().zip(&values) {
+                *level = nearest(v * inverse) as i8;
+            }
+            *row_scale = scale;
+        }
+        // SAFETY: eight floats.
+        panel.scales[g] = unsafe { _mm256_loadu_ps(scales.as_ptr()) };
+        let to = &mut panel.levels[g * (DENSE_GROUP / 4)..][..DENSE_GROUP / 4];
+        for (part, to) in to.chunks_exact_mut(8).enumerate() {
+            let mut quads = [_mm256_setzero_si256(); 8];
+            for (quad, levels) in quads.iter_mut().zip(&levels) {
+                // SAFETY: 32 bytes of the row from `32 * part` on.
+                *quad = unsafe { _mm256_loadu_si256(levels.as_ptr().add(32 * part).cast()) };
+            }
+            transpose(&mut quads);
+            to.copy_from_slice(&quads);
+        }
+    }
+}
+
+/// Eight registers of eight words, rows for columns.
+#[target_feature(enable = "avx2")]
+fn transpose(rows: &mut [__m256i; 8]) {
+    let mut pairs = *rows;
+    for i in 0..4 {
+        pairs[2 * i] = _mm256_unpacklo_epi32(rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i + 1] = _mm256_unpackhi_epi32(rows[2 * i], rows[2 * i + 1]);
+    }
+    // `fours[4 * i + j]` has in half `h` column `4 * h + j` of rows `4 * i..4 * i + 4`.
+    let mut fours = pairs;
+    for i in 0..2 {
+        let [a, b, c, d] = [pairs[4 * i], pairs[4 * i + 1], pairs[4 * i + 2], pairs[4 * i + 3]];
+        fours[4 * i] = _mm256_unpacklo_epi64(a, c);
+        fours[4 * i + 1] = _mm256_unpackhi_epi64(a, c);
+        fours[4 * i + 2] = _mm256_unpacklo_epi64(b, d);
+        fours[4 * i + 3] = _mm256_unpackhi_epi64(b, d);
+    }
+    for j in 0..4 {
+        rows[j] = _mm256_permute2x128_si256::<0x20>(fours[j], fours[4 + j]);
+        rows[4 + j] = _mm256_permute2x128_si256::<0x31>(fours[j], fours[4 + j]);
+    }
+}
