@@ -21,7 +21,7 @@ const RECORDING_S: usize = 150;
 const THREAD_BYTES: usize = 1 << 19;
 /// What is freed and kept when two models take turns over many dictations of many lengths (measured over a
 /// thousand, see docs/memory.md).
-const TURNS_BYTES: usize = 4 << 20;
+const TURNS_BYTES: usize = 8 << 20;
 /// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
 /// Part of everything else that is kept free, for what differs from run to run.

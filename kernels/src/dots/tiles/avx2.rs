@@ -9,6 +9,7 @@ use crate::dots::activations::{nearest, scale_of};
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
 use std::arch::x86_64::*;
+use std::cell::Cell;
 
 /// Rows of a weight in a panel.
 const PANEL_ROWS: usize = 8;
@@ -31,6 +32,11 @@ mod sums {
     pub(super) const FOUR_BITS: usize = 8;
 }
 
+thread_local! {
+    /// A thread's panels, kept from one product to the next.
+    static KEPT: Cell<[Panel; PANELS]> = const { Cell::new([Panel::EMPTY; PANELS]) };
+}
+
 /// See [`super::Tiles::columns`].
 ///
 /// # Safety
@@ -44,8 +50,10 @@ pub(super) unsafe fn columns(
     y: Rows<*mut f32>,
 ) {
     let cols = weight.cols().next_multiple_of(LEN);
-    let zeros = (_mm256_setzero_si256(), _mm256_setzero_ps());
-    let mut panels = [Panel::new(cols, x.group, zeros), Panel::new(cols, x.group, zeros)];
+    let mut panels = KEPT.replace([Panel::EMPTY; PANELS]);
+    for panel in &mut panels {
+        panel.make_room(cols, x.group, (_mm256_setzero_si256(), _mm256_setzero_ps()));
+    }
     for first in (from..to).step_by(PANELS * PANEL_ROWS) {
         let rows = |p: usize| (first + p * PANEL_ROWS).min(to)..(first + (p + 1) * PANEL_ROWS).min(to);
         let used = (to - first).div_ceil(PANEL_ROWS).min(PANELS);
@@ -57,19 +65,20 @@ pub(super) unsafe fn columns(
                 to[..rows(p).len()].copy_from_slice(&bias[rows(p)]);
             }
         }
-        let (panels, widths, y) = (&panels[..used], [rows(0).len(), rows(1).len()], y.offset(first));
+        let (used, widths, y) = (&panels[..used], [rows(0).len(), rows(1).len()], y.offset(first));
         // SAFETY: as above; the panels have the columns of the weight, and `y` these of its own.
         unsafe {
             use BlockType::*;
             match weight.block_type() {
-                Q4_0 | Q4_1 | Q4K => multiply::<8, { sums::FOUR_BITS }>(x, panels, &biases, widths, y),
-                Q5_0 | Q5_1 | Q5K => multiply::<8, { sums::FIVE_BITS }>(x, panels, &biases, widths, y),
-                Q6K => multiply::<4, { sums::SIX_BITS }>(x, panels, &biases, widths, y),
-                Q8_0 => multiply::<8, { sums::SIGNED }>(x, panels, &biases, widths, y),
-                _ => multiply::<{ DENSE_GROUP / 4 }, { sums::SIGNED }>(x, panels, &biases, widths, y),
+                Q4_0 | Q4_1 | Q4K => multiply::<8, { sums::FOUR_BITS }>(x, used, &biases, widths, y),
+                Q5_0 | Q5_1 | Q5K => multiply::<8, { sums::FIVE_BITS }>(x, used, &biases, widths, y),
+                Q6K => multiply::<4, { sums::SIX_BITS }>(x, used, &biases, widths, y),
+                Q8_0 => multiply::<8, { sums::SIGNED }>(x, used, &biases, widths, y),
+                _ => multiply::<{ DENSE_GROUP / 4 }, { sums::SIGNED }>(x, used, &biases, widths, y),
             }
         }
     }
+    KEPT.set(panels);
 }
 
 /// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.

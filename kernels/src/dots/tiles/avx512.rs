@@ -9,6 +9,7 @@ use crate::dots::activations::{nearest, scale_of};
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
 use std::arch::x86_64::*;
+use std::cell::Cell;
 
 /// Rows of a weight in a panel.
 const PANEL_ROWS: usize = 16;
@@ -20,6 +21,11 @@ const PANELS: usize = 2;
 
 /// Sixteen rows of a weight.
 type Panel = super::Panel<__m512i, __m512>;
+
+thread_local! {
+    /// A thread's panels, kept from one product to the next.
+    static KEPT: Cell<[Panel; PANELS]> = const { Cell::new([Panel::EMPTY; PANELS]) };
+}
 
 /// See [`super::Tiles::columns`].
 ///
@@ -34,8 +40,10 @@ pub(super) unsafe fn columns(
     y: Rows<*mut f32>,
 ) {
     let cols = weight.cols().next_multiple_of(LEN);
-    let zeros = (_mm512_setzero_si512(), _mm512_setzero_ps());
-    let mut panels = [Panel::new(cols, x.group, zeros), Panel::new(cols, x.group, zeros)];
+    let mut panels = KEPT.replace([Panel::EMPTY; PANELS]);
+    for panel in &mut panels {
+        panel.make_room(cols, x.group, (_mm512_setzero_si512(), _mm512_setzero_ps()));
+    }
     for first in (from..to).step_by(PANELS * PANEL_ROWS) {
         let rows = |p: usize| (first + p * PANEL_ROWS).min(to)..(first + (p + 1) * PANEL_ROWS).min(to);
         let used = (to - first).div_ceil(PANEL_ROWS).min(PANELS);
@@ -58,6 +66,7 @@ pub(super) unsafe fn columns(
             }
         }
     }
+    KEPT.set(panels);
 }
 
 /// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.

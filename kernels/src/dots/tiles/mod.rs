@@ -57,10 +57,16 @@ struct Panel<I, F> {
 
 #[cfg(target_arch = "x86_64")]
 impl<I: Copy, F: Copy> Panel<I, F> {
-    /// Room for `columns` (a multiple of 256) of which each `group` share a scale.
-    fn new(columns: usize, group: usize, (level, scale): (I, F)) -> Panel<I, F> {
-        let groups = columns / group;
-        Panel { levels: vec![level; columns / 4], scales: vec![scale; groups], offsets: vec![scale; groups] }
+    const EMPTY: Panel<I, F> = Panel { levels: Vec::new(), scales: Vec::new(), offsets: Vec::new() };
+
+    /// Takes room for `columns` (a multiple of 256) of which each `group` share a scale.
+    fn make_room(&mut self, columns: usize, group: usize, (level, scale): (I, F)) {
+        fn grow<T: Copy>(vec: &mut Vec<T>, len: usize, with: T) {
+            vec.resize(len.max(vec.len()), with);
+        }
+        grow(&mut self.levels, columns / 4, level);
+        grow(&mut self.scales, columns / group, scale);
+        grow(&mut self.offsets, columns / group, scale);
     }
 }
 
