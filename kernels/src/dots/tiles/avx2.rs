@@ -3,8 +3,8 @@
 use super::super::avx2::{Unpack, Weights};
 use super::super::formats::*;
 use super::super::{LEN, MAX_TAIL_BYTES, lane, weights_at};
-use super::DENSE_GROUP;
 use super::activations::Activations;
+use super::{DENSE_GROUP, PANELS, by_panels};
 use crate::dots::activations::{nearest, scale_of};
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
@@ -16,11 +16,10 @@ const PANEL_ROWS: usize = 8;
 /// Rows of activations a tile takes: with two panels 8 sums, what they are made of, and floats that
 /// are only wanted once a group.
 const TILE_ROWS: usize = 4;
-/// Panels a tile takes.
-const PANELS: usize = 2;
 
 /// Eight rows of a weight.
 type Panel = super::Panel<__m256i, __m256>;
+type Packed<'a> = super::Packed<'a, __m256i, __m256, PANEL_ROWS>;
 
 /// What fits into 16 bits of products of bytes, as the largest level has it.
 mod sums {
@@ -46,7 +45,7 @@ pub(super) unsafe fn columns(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
-    (from, to): (usize, usize),
+    columns: (usize, usize),
     y: Rows<*mut f32>,
 ) {
     let cols = weight.cols().next_multiple_of(LEN);
@@ -54,30 +53,22 @@ pub(super) unsafe fn columns(
     for panel in &mut panels {
         panel.make_room(cols, x.group, (_mm256_setzero_si256(), _mm256_setzero_ps()));
     }
-    for first in (from..to).step_by(PANELS * PANEL_ROWS) {
-        let rows = |p: usize| (first + p * PANEL_ROWS).min(to)..(first + (p + 1) * PANEL_ROWS).min(to);
-        let used = (to - first).div_ceil(PANEL_ROWS).min(PANELS);
-        let mut biases = [[0f32; PANEL_ROWS]; PANELS];
-        for (p, (panel, to)) in panels.iter_mut().zip(&mut biases).enumerate().take(used) {
-            // SAFETY: the features are the caller's word.
-            unsafe { pack(weight, rows(p), panel) };
-            if let Some(bias) = bias {
-                to[..rows(p).len()].copy_from_slice(&bias[rows(p)]);
-            }
-        }
-        let (used, widths, y) = (&panels[..used], [rows(0).len(), rows(1).len()], y.offset(first));
+    // SAFETY: the features are the caller's word.
+    let pack = |rows: std::ops::Range<usize>, panel: &mut Panel| unsafe { pack(weight, rows, panel) };
+    let multiply = |packed: &Packed<'_>, y: Rows<*mut f32>| {
         // SAFETY: as above; the panels have the columns of the weight, and `y` these of its own.
         unsafe {
             use BlockType::*;
             match weight.block_type() {
-                Q4_0 | Q4_1 | Q4K => multiply::<8, { sums::FOUR_BITS }>(x, used, &biases, widths, y),
-                Q5_0 | Q5_1 | Q5K => multiply::<8, { sums::FIVE_BITS }>(x, used, &biases, widths, y),
-                Q6K => multiply::<4, { sums::SIX_BITS }>(x, used, &biases, widths, y),
-                Q8_0 => multiply::<8, { sums::SIGNED }>(x, used, &biases, widths, y),
-                _ => multiply::<{ DENSE_GROUP / 4 }, { sums::SIGNED }>(x, used, &biases, widths, y),
+                Q4_0 | Q4_1 | Q4K => multiply::<8, { sums::FOUR_BITS }>(x, packed, y),
+                Q5_0 | Q5_1 | Q5K => multiply::<8, { sums::FIVE_BITS }>(x, packed, y),
+                Q6K => multiply::<4, { sums::SIX_BITS }>(x, packed, y),
+                Q8_0 => multiply::<8, { sums::SIGNED }>(x, packed, y),
+                _ => multiply::<{ DENSE_GROUP / 4 }, { sums::SIGNED }>(x, packed, y),
             }
         }
-    }
+    };
+    by_panels(&mut panels, bias, columns, y, pack, multiply);
     KEPT.set(panels);
 }
 
@@ -85,9 +76,7 @@ pub(super) unsafe fn columns(
 #[target_feature(enable = "avx2,fma")]
 unsafe fn multiply<const QUADS: usize, const SUMS: usize>(
     x: &Activations,
-    panels: &[Panel],
-    biases: &[[f32; PANEL_ROWS]; PANELS],
-    widths: [usize; PANELS],
+    packed: &Packed<'_>,
     y: Rows<*mut f32>,
 ) {
     let m = x.levels.len() / (x.groups * x.group);
@@ -95,11 +84,11 @@ unsafe fn multiply<const QUADS: usize, const SUMS: usize>(
     while row < m {
         // SAFETY: no arm takes more rows than are left.
         row += unsafe {
-            match (panels, m - row) {
-                ([a, b], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 2>(x, row, [a, b], biases, widths, y),
-                ([a, b], _) => tile::<QUADS, SUMS, 1, 2>(x, row, [a, b], biases, widths, y),
-                ([a, ..], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 1>(x, row, [a], biases, widths, y),
-                ([a, ..], _) => tile::<QUADS, SUMS, 1, 1>(x, row, [a], biases, widths, y),
+            match (packed.panels, m - row) {
+                ([a, b], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 2>(x, row, [a, b], packed, y),
+                ([a, b], _) => tile::<QUADS, SUMS, 1, 2>(x, row, [a, b], packed, y),
+                ([a, ..], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 1>(x, row, [a], packed, y),
+                ([a, ..], _) => tile::<QUADS, SUMS, 1, 1>(x, row, [a], packed, y),
                 ([], left) => left,
             }
         };
@@ -112,8 +101,7 @@ unsafe fn tile<const QUADS: usize, const SUMS: usize, const R: usize, const P: u
     x: &Activations,
     row: usize,
     panels: [&Panel; P],
-    biases: &[[f32; PANEL_ROWS]; PANELS],
-    widths: [usize; PANELS],
+    packed: &Packed<'_>,
     y: Rows<*mut f32>,
 ) -> usize {
     let groups = x.groups;
@@ -123,7 +111,7 @@ unsafe fn tile<const QUADS: usize, const SUMS: usize, const R: usize, const P: u
         let (scales, sums) = (x.scales.as_ptr().add(row * groups), x.sums.as_ptr().add(row * groups));
         let mut out = [[_mm256_setzero_ps(); P]; R];
         for out in &mut out {
-            for (out, bias) in out.iter_mut().zip(biases) {
+            for (out, bias) in out.iter_mut().zip(&packed.biases) {
                 *out = _mm256_loadu_ps(bias.as_ptr());
             }
         }
@@ -146,7 +134,7 @@ unsafe fn tile<const QUADS: usize, const SUMS: usize, const R: usize, const P: u
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         for (r, out) in out.iter().enumerate() {
             for (p, out) in out.iter().enumerate() {
-                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(widths[p] as i32), lanes);
+                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(packed.widths[p] as i32), lanes);
                 let to = y.ptr.wrapping_add((row + r) * y.stride + p * PANEL_ROWS);
                 _mm256_maskstore_ps(to, mask, *out);
             }

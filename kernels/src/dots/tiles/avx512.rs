@@ -3,8 +3,8 @@
 use super::super::avx512::Unpack;
 use super::super::formats::*;
 use super::super::{LEN, MAX_TAIL_BYTES, lane, weights_at};
-use super::DENSE_GROUP;
 use super::activations::Activations;
+use super::{DENSE_GROUP, PANELS, by_panels};
 use crate::dots::activations::{nearest, scale_of};
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
@@ -16,11 +16,10 @@ const PANEL_ROWS: usize = 16;
 /// Rows of activations a tile takes: with two panels 12 sums of bytes, 12 of floats and what they
 /// are made of fill the registers.
 const TILE_ROWS: usize = 6;
-/// Panels a tile takes.
-const PANELS: usize = 2;
 
 /// Sixteen rows of a weight.
 type Panel = super::Panel<__m512i, __m512>;
+type Packed<'a> = super::Packed<'a, __m512i, __m512, PANEL_ROWS>;
 
 thread_local! {
     /// A thread's panels, kept from one product to the next.
@@ -36,7 +35,7 @@ pub(super) unsafe fn columns(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
-    (from, to): (usize, usize),
+    columns: (usize, usize),
     y: Rows<*mut f32>,
 ) {
     let cols = weight.cols().next_multiple_of(LEN);
@@ -44,51 +43,36 @@ pub(super) unsafe fn columns(
     for panel in &mut panels {
         panel.make_room(cols, x.group, (_mm512_setzero_si512(), _mm512_setzero_ps()));
     }
-    for first in (from..to).step_by(PANELS * PANEL_ROWS) {
-        let rows = |p: usize| (first + p * PANEL_ROWS).min(to)..(first + (p + 1) * PANEL_ROWS).min(to);
-        let used = (to - first).div_ceil(PANEL_ROWS).min(PANELS);
-        let mut biases = [[0f32; PANEL_ROWS]; PANELS];
-        for (p, (panel, to)) in panels.iter_mut().zip(&mut biases).enumerate().take(used) {
-            // SAFETY: the features are the caller's word.
-            unsafe { pack(weight, rows(p), panel) };
-            if let Some(bias) = bias {
-                to[..rows(p).len()].copy_from_slice(&bias[rows(p)]);
-            }
-        }
-        let widths = [rows(0).len(), rows(1).len()];
-        let y = y.offset(first);
+    // SAFETY: the features are the caller's word.
+    let pack = |rows: std::ops::Range<usize>, panel: &mut Panel| unsafe { pack(weight, rows, panel) };
+    let multiply = |packed: &Packed<'_>, y: Rows<*mut f32>| {
         // SAFETY: as above; the panels have the columns of the weight, and `y` these of its own.
         unsafe {
             match x.group {
-                16 => multiply::<4>(x, &panels[..used], &biases, widths, y),
-                32 => multiply::<8>(x, &panels[..used], &biases, widths, y),
-                _ => multiply::<{ DENSE_GROUP / 4 }>(x, &panels[..used], &biases, widths, y),
+                16 => multiply::<4>(x, packed, y),
+                32 => multiply::<8>(x, packed, y),
+                _ => multiply::<{ DENSE_GROUP / 4 }>(x, packed, y),
             }
         }
-    }
+    };
+    by_panels(&mut panels, bias, columns, y, pack, multiply);
     KEPT.set(panels);
 }
 
 /// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const QUADS: usize>(
-    x: &Activations,
-    panels: &[Panel],
-    biases: &[[f32; PANEL_ROWS]; PANELS],
-    widths: [usize; PANELS],
-    y: Rows<*mut f32>,
-) {
+unsafe fn multiply<const QUADS: usize>(x: &Activations, packed: &Packed<'_>, y: Rows<*mut f32>) {
     let m = x.levels.len() / (x.groups * x.group);
     let mut row = 0;
     while row < m {
         // SAFETY: no arm takes more rows than are left.
         row += unsafe {
-            match (panels, m - row) {
-                ([a, b], TILE_ROWS..) => tile::<QUADS, TILE_ROWS, 2>(x, row, [a, b], biases, widths, y),
-                ([a, b], 2..) => tile::<QUADS, 2, 2>(x, row, [a, b], biases, widths, y),
-                ([a, b], _) => tile::<QUADS, 1, 2>(x, row, [a, b], biases, widths, y),
-                ([a, ..], TILE_ROWS..) => tile::<QUADS, TILE_ROWS, 1>(x, row, [a], biases, widths, y),
-                ([a, ..], _) => tile::<QUADS, 1, 1>(x, row, [a], biases, widths, y),
+            match (packed.panels, m - row) {
+                ([a, b], TILE_ROWS..) => tile::<QUADS, TILE_ROWS, 2>(x, row, [a, b], packed, y),
+                ([a, b], 2..) => tile::<QUADS, 2, 2>(x, row, [a, b], packed, y),
+                ([a, b], _) => tile::<QUADS, 1, 2>(x, row, [a, b], packed, y),
+                ([a, ..], TILE_ROWS..) => tile::<QUADS, TILE_ROWS, 1>(x, row, [a], packed, y),
+                ([a, ..], _) => tile::<QUADS, 1, 1>(x, row, [a], packed, y),
                 ([], left) => left,
             }
         };
@@ -101,8 +85,7 @@ unsafe fn tile<const QUADS: usize, const R: usize, const P: usize>(
     x: &Activations,
     row: usize,
     panels: [&Panel; P],
-    biases: &[[f32; PANEL_ROWS]; PANELS],
-    widths: [usize; PANELS],
+    packed: &Packed<'_>,
     y: Rows<*mut f32>,
 ) -> usize {
     let groups = x.groups;
@@ -112,7 +95,7 @@ unsafe fn tile<const QUADS: usize, const R: usize, const P: usize>(
         let (scales, sums) = (x.scales.as_ptr().add(row * groups), x.sums.as_ptr().add(row * groups));
         let mut out = [[_mm512_setzero_ps(); P]; R];
         for out in &mut out {
-            for (out, bias) in out.iter_mut().zip(biases) {
+            for (out, bias) in out.iter_mut().zip(&packed.biases) {
                 *out = _mm512_loadu_ps(bias.as_ptr());
             }
         }
@@ -142,7 +125,7 @@ unsafe fn tile<const QUADS: usize, const R: usize, const P: usize>(
         }
         for (r, out) in out.iter().enumerate() {
             for (p, out) in out.iter().enumerate() {
-                let mask = ((1u32 << widths[p]) - 1) as u16;
+                let mask = ((1u32 << packed.widths[p]) - 1) as u16;
                 let to = y.ptr.wrapping_add((row + r) * y.stride + p * PANEL_ROWS);
                 _mm512_mask_storeu_ps(to, mask, *out);
             }

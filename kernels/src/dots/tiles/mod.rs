@@ -1,7 +1,7 @@
 //! Products of many rows on bytes: prompts and encoders.
 //!
-//! As in the module above both sides are bytes and a group of weights is `scale * q + offset`, but here
-//! sixteen rows of the weight are laid side by side in a panel, four bytes of each in a register:
+//! As in the module above both sides are bytes and a group of weights is `scale * q + offset`, but here as
+//! many rows of the weight as a register has lanes are laid side by side in a panel, four bytes of each:
 //!
 //! ```text
 //! y[i, j] = Σ_groups x_scale[i] * (scale[j] * Σ q[j] x[i] + offset[j] * Σ x[i])
@@ -22,6 +22,8 @@ mod tests;
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
 use activations::Activations;
+#[cfg(target_arch = "x86_64")]
+use std::ops::Range;
 
 /// Numbers that share a scale where the weight's format has none.
 const DENSE_GROUP: usize = 64;
@@ -67,6 +69,47 @@ impl<I: Copy, F: Copy> Panel<I, F> {
         grow(&mut self.levels, columns / 4, level);
         grow(&mut self.scales, columns / group, scale);
         grow(&mut self.offsets, columns / group, scale);
+    }
+}
+
+/// Panels that are multiplied at a time.
+#[cfg(target_arch = "x86_64")]
+const PANELS: usize = 2;
+
+/// Rows of a weight side by side, ready to meet the rows of activations.
+#[cfg(target_arch = "x86_64")]
+struct Packed<'a, I, F, const ROWS: usize> {
+    /// One or [`PANELS`] panels of `ROWS` rows.
+    panels: &'a [Panel<I, F>],
+    /// By panel and row.
+    biases: [[f32; ROWS]; PANELS],
+    /// Rows in use of each panel.
+    widths: [usize; PANELS],
+}
+
+/// Goes over rows `from..to` of a weight [`PANELS`] panels at a time: `pack` lays rows side by side,
+/// `multiply` writes their columns of `y`.
+#[cfg(target_arch = "x86_64")]
+fn by_panels<I, F, const ROWS: usize>(
+    panels: &mut [Panel<I, F>; PANELS],
+    bias: Option<&[f32]>,
+    (from, to): (usize, usize),
+    y: Rows<*mut f32>,
+    pack: impl Fn(Range<usize>, &mut Panel<I, F>),
+    multiply: impl Fn(&Packed<'_, I, F, ROWS>, Rows<*mut f32>),
+) {
+    for first in (from..to).step_by(PANELS * ROWS) {
+        let rows = |p: usize| (first + p * ROWS).min(to)..(first + (p + 1) * ROWS).min(to);
+        let used = (to - first).div_ceil(ROWS).min(PANELS);
+        let mut biases = [[0f32; ROWS]; PANELS];
+        for (p, (panel, to)) in panels.iter_mut().zip(&mut biases).enumerate().take(used) {
+            pack(rows(p), panel);
+            if let Some(bias) = bias {
+                to[..rows(p).len()].copy_from_slice(&bias[rows(p)]);
+            }
+        }
+        let widths = [rows(0).len(), rows(1).len()];
+        multiply(&Packed { panels: &panels[..used], biases, widths }, y.offset(first));
     }
 }
 
