@@ -199,7 +199,7 @@ impl Desktop {
         let file = self.path(&format!("{title}.txt"));
         let _ = std::fs::remove_file(&file);
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/desktop/text_field.py");
-        let mut python = self.command("python3");
+        let mut python = self.command("/usr/bin/python3");
         python.args([script, title]).arg(&file);
         let child = spawn(&mut python, "python3-tk");
         self.window(title, file, child)
