@@ -37,6 +37,7 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
+    allocator::begin();
     let cli = cli::Cli::parse();
     // `undertone ... | head` should end quietly, as other command-line programs do; the resident program
     // must outlive whoever reads what it prints.

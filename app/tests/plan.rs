@@ -241,6 +241,24 @@ fn what_is_free_is_the_budget_when_none_is_named() {
 }
 
 #[test]
+fn dictations_of_many_lengths_stay_within_the_plan() {
+    let dir = tempfile::tempdir().unwrap();
+    let clips = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/clips");
+    let clips = ["long", "question", "report", "dictation"].map(|c| clips.join(c).with_extension("wav"));
+    let files = clips.map(|c| c.display().to_string()).join(" ");
+    let (speech, text) = (common::model_dir("whisper-tiny.en"), common::gguf("smollm2-135m-instruct"));
+    let models = format!("--speech-model {} --text-model {}", speech.display(), text.display());
+    let ran = undertone(dir.path(), &format!("lab latency --steady 0 --soak 12 {models} {files}"));
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let report: Value = serde_json::from_str(&ran.stdout).unwrap();
+    let memory = &report["soak"]["memory"];
+    let mebibytes = |key: &str| memory[key].as_f64().unwrap() / f64::from(1 << 20);
+    assert!(mebibytes("peak_bytes") <= mebibytes("planned_bytes"), "{memory}");
+    // The first was the longest: the others find what it has freed.
+    assert!(mebibytes("last_resident_bytes") - mebibytes("first_resident_bytes") < 8.0, "{memory}");
+}
+
+#[test]
 fn synth_refuses_what_it_does_not_know_and_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let unknown = undertone(dir.path(), "lab synth --like gpt-5");

@@ -35,8 +35,8 @@ pub struct EngineConfig {
     pub warm_up: bool,
     /// Whether tokens are proposed from the transcript; the text is the same without, only later.
     pub speculate: bool,
-    /// Called on the engine's thread when the models are loaded, before they are run, and when nothing
-    /// has been asked for some seconds: here a program tells its allocator to return what was freed.
+    /// Called on the engine's thread when the models are loaded, before they are run: here a program tells
+    /// its allocator to return what only loading needed.
     pub settle: Option<fn()>,
 }
 

@@ -11,16 +11,13 @@ use crate::stream::{Stream, StreamBuffer, Utterance};
 use crate::telemetry::Stage;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, channel, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use undertone_models::weights::MappedFile;
 
 /// Requests that wait behind the one that runs; one more is refused.
 pub const QUEUE_REQUESTS: usize = 8;
-
-/// How long nothing is asked before what requests have left behind is given back.
-const REST: Duration = Duration::from_secs(5);
 
 /// A request that gave no text, and all that is left of it: nothing is lost.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +70,7 @@ impl Engine {
                 let modes = loaded.pipeline.modes.keys().cloned().collect();
                 // The starter may have gone; then the queue is closed too.
                 let _ = ready.send(Ok((loaded.plan.clone(), loaded.times, modes, loaded.files.clone())));
-                Worker { loaded, utterance: None, settle: config.settle }.run(&queue);
+                Worker { loaded, utterance: None }.run(&queue);
             }
             Err(error) => drop(ready.send(Err(error))),
         };
@@ -263,29 +260,12 @@ impl Ticket {
 struct Worker {
     loaded: Loaded,
     utterance: Option<(Arc<StreamBuffer>, Utterance)>,
-    /// Called when there has been nothing to do for a while.
-    settle: Option<fn()>,
 }
 
 impl Worker {
     fn run(mut self, queue: &Receiver<Box<Job>>) {
-        // What is to be called after a rest: loading has settled its own.
-        let mut owed: Option<fn()> = None;
-        loop {
-            let job = match owed {
-                None => queue.recv().ok(),
-                Some(settle) => match queue.recv_timeout(REST) {
-                    Err(RecvTimeoutError::Timeout) => {
-                        settle();
-                        owed = None;
-                        continue;
-                    }
-                    job => job.ok(),
-                },
-            };
-            let Some(job) = job.filter(|job| !matches!(**job, Job::Stop)) else { break };
+        while let Some(job) = queue.recv().ok().filter(|job| !matches!(**job, Job::Stop)) {
             self.handle(*job);
-            owed = self.settle;
         }
         self.give_back();
     }

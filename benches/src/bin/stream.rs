@@ -17,8 +17,9 @@ const CHUNK_SAMPLES: usize = 1_600;
 /// Errors more than in the whole recording's text for which a clip is named.
 const NAMED_ERRORS: usize = 2;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+// The program's allocator.
+#[path = "../../../app/src/allocator.rs"]
+mod allocator;
 
 #[derive(Default)]
 struct Tally {
@@ -54,11 +55,13 @@ fn spread(ms: &mut [f64]) -> Value {
 }
 
 fn main() -> Result<()> {
+    allocator::begin();
     let usage = "stream WHISPER DATA [KIND]";
     let mut args = std::env::args().skip(1);
     let (whisper, data) = (args.next().context(usage)?, args.next().context(usage)?);
     let kind = args.next().unwrap_or_else(|| "short".into());
-    let engine = Engine::start(EngineConfig::new(&whisper))?;
+    let settle = Some(allocator::settle as fn());
+    let engine = Engine::start(EngineConfig { settle, ..EngineConfig::new(&whisper) })?;
     let manifest = std::fs::read_to_string(Path::new(&data).join("audio/manifest.jsonl"))?;
     let (mut whole, mut streamed, mut clips) = (Tally::default(), Tally::default(), 0);
     for line in manifest.lines() {

@@ -16,12 +16,9 @@ use undertone_models::kv_cache::KvType;
 /// The process itself: the code it touches, the standard library's and the allocator's own.
 const PROCESS_BYTES: usize = 7 << 20;
 /// Seconds of a recording whose samples and spectrogram are planned; longer ones add 150 KiB a second.
-const RECORDING_S: usize = 150;
+pub const RECORDING_S: usize = 150;
 /// What each computing thread adds: its stack and the allocator's pages for it.
 const THREAD_BYTES: usize = 1 << 19;
-/// What is freed and kept when two models take turns over many dictations of many lengths (measured over a
-/// thousand, see docs/memory.md).
-const TURNS_BYTES: usize = 8 << 20;
 /// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
 /// Part of everything else that is kept free, for what differs from run to run.
@@ -194,16 +191,11 @@ impl PlanRequest {
             t.prefill_scratch_bytes(PREFILL_CHUNK_TOKENS, settings.context_tokens, threads)
                 .max(t.verify_scratch_bytes(MAX_FEW_ROWS))
         });
-        // What is freed stays resident for a while (giving it back and faulting it in again at the
-        // next window costs more than half of the encoder's time): the larger scratch and some,
-        // and holes where files of vocabulary were read. Measured, see docs/memory.md.
-        let tokenizers = speech.map_or(0, |s| s.tokenizer_bytes) + text.map_or(0, |t| t.tokenizer_bytes);
-        let (retained, runtime) = match self.device {
-            Device::Cpu => (
-                speech_scratch.max(text_scratch) * 7 / 5 + tokenizers / 3 + text.map_or(0, |_| TURNS_BYTES),
-                PROCESS_BYTES + threads * THREAD_BYTES,
-            ),
-            Device::Cuda => (0, CUDA_CONTEXT_BYTES),
+        // What is freed is found again by the next request (see the program's `allocator`), so that nothing
+        // is kept beyond the larger scratch.
+        let runtime = match self.device {
+            Device::Cpu => PROCESS_BYTES + threads * THREAD_BYTES,
+            Device::Cuda => CUDA_CONTEXT_BYTES,
         };
         let line = |name, bytes| Line { name, bytes, estimate: false };
         let estimate = |name, bytes| Line { name, bytes, estimate: true };
@@ -224,7 +216,6 @@ impl PlanRequest {
             line("prompt prefixes", slots * kv_position),
             line("recording", if on_gpu { 0 } else { self.speech.recording_bytes(RECORDING_S) }),
             line("scratch", speech_scratch.max(text_scratch)),
-            estimate("freed but retained", retained),
             estimate("runtime", runtime),
         ];
         let sum: usize = lines.iter().map(|l| l.bytes).sum();
