@@ -2,6 +2,15 @@
 
 use std::time::Instant;
 
+/// Runs `work` as the engine does, on a thread that is one of those that compute: handing each product to
+/// others and sleeping until they are done costs a third of a decoded token.
+///
+/// # Errors
+/// What `work` fails with, or if no threads can be started.
+pub fn in_pool<T: Send>(work: impl FnOnce() -> anyhow::Result<T> + Send) -> anyhow::Result<T> {
+    rayon::ThreadPoolBuilder::new().use_current_thread().build()?.install(work)
+}
+
 /// Median, minimum and maximum milliseconds of `runs` runs of `work`, after one to warm up.
 pub fn time_ms(runs: usize, mut work: impl FnMut()) -> [f64; 3] {
     work();

@@ -7,13 +7,17 @@ use anyhow::{Context, Result};
 use candle_core::{Device, Tensor};
 use serde_json::json;
 use std::path::Path;
-use undertone_benches::time_ms;
+use undertone_benches::{in_pool, time_ms};
 use undertone_kernels::MAX_FEW_ROWS;
 use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::kv_cache::KvType;
 use undertone_models::whisper::{WINDOW_FRAMES, Whisper};
 
 fn main() -> Result<()> {
+    in_pool(measure)
+}
+
+fn measure() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let whisper = args.first().context("usage: stages WHISPER [GGUF] [RUNS]")?;
     let runs = args.get(2).map_or(Ok(10), |r| r.parse())?;

@@ -1,0 +1,75 @@
+//! The language model in the same roles as llama.cpp's programs, for `benches/peers/llama.py`.
+//!
+//! `language speed GGUF`: as llama-bench, milliseconds to read prompts of 128 and of 512 tokens and to decode
+//! 64 tokens one by one, each after a warm-up, as one JSON object.
+//!
+//! `language clean WHISPER GGUF`: as a server, the clean text of each line of standard input in standard mode
+//! as a JSON object with the milliseconds from request to answer.
+
+use anyhow::{Result, bail};
+use serde_json::json;
+use std::io::{BufRead, Write};
+use std::path::Path;
+use std::time::Instant;
+use undertone_benches::{in_pool, time_ms};
+use undertone_engine::{Engine, EngineConfig, Request};
+use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::footprint::PREFILL_CHUNK_TOKENS;
+use undertone_models::kv_cache::KvType;
+
+// The program's allocator.
+#[path = "../../../app/src/allocator.rs"]
+mod allocator;
+
+const DECODED_TOKENS: usize = 64;
+
+fn main() -> Result<()> {
+    allocator::begin();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match &args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["speed", gguf] => in_pool(|| speed(Path::new(gguf))),
+        ["clean", whisper, gguf] => clean(EngineConfig::new(whisper).with_text_model(gguf)),
+        _ => bail!("usage: language speed GGUF | language clean WHISPER GGUF"),
+    }
+}
+
+fn speed(gguf: &Path) -> Result<()> {
+    let lm = CausalLm::open(gguf)?;
+    allocator::settle();
+    let mut cache = lm.new_cache(1024, KvType::F32)?;
+    let tokens: Vec<u32> = (0..512).map(|i| 300 + i * 7 % 4000).collect();
+    let mut report = serde_json::Map::new();
+    for n in [128, 512] {
+        let [ms, ..] = time_ms(1, || {
+            cache.rewind(0);
+            for chunk in tokens[..n].chunks(PREFILL_CHUNK_TOKENS) {
+                drop(lm.forward(chunk, &mut cache, Pass::PrefillLast));
+            }
+        });
+        report.insert(format!("prefill_{n}"), json!(ms));
+    }
+    let [ms, ..] = time_ms(1, || {
+        cache.rewind(0);
+        for token in &tokens[..DECODED_TOKENS] {
+            drop(lm.forward(&[*token], &mut cache, Pass::Decode));
+        }
+    });
+    report.insert(format!("decode_{DECODED_TOKENS}"), json!(ms));
+    println!("{}", json!(report));
+    Ok(())
+}
+
+fn clean(config: EngineConfig) -> Result<()> {
+    let engine = Engine::start(EngineConfig { settle: Some(allocator::settle), ..config })?;
+    let mut out = std::io::stdout().lock();
+    for line in std::io::stdin().lock().lines() {
+        let line = line?;
+        let start = Instant::now();
+        let done = engine.clean(&line, Request::default())?;
+        let ms = start.elapsed().as_secs_f64() * 1e3;
+        let tokens = done.record.text.generated_tokens;
+        writeln!(out, "{}", json!({ "ms": ms, "text": done.text, "tokens": tokens }))?;
+        out.flush()?;
+    }
+    Ok(())
+}
