@@ -1,4 +1,6 @@
+use crate::dots::interleaved::{self, LANES};
 use crate::{BlockType, Isa, blocks};
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -34,6 +36,8 @@ pub struct Weight {
     cols: usize,
     /// One multiplier a row for I8 and I16.
     row_scale: Option<Arc<[f32]>>,
+    /// Rows lie side by side: see [`Weight::interleave`].
+    interleaved: bool,
 }
 
 impl std::fmt::Debug for Weight {
@@ -61,7 +65,7 @@ impl Weight {
             let len_bytes = range.end.saturating_sub(range.start);
             return Err(WeightError::Size { rows, cols, ty, len_bytes });
         }
-        Ok(Weight { bytes, range, ty, rows, cols, row_scale: None })
+        Ok(Weight { bytes, range, ty, rows, cols, row_scale: None, interleaved: false })
     }
 
     /// An owned f32 matrix.
@@ -87,13 +91,65 @@ impl Weight {
         Ok(self)
     }
 
+    /// Bytes of a `[rows, cols]` matrix of type `ty` once it is interleaved; `None` where that is of no
+    /// use to the instruction set in use, or to products with this type.
+    pub fn interleaved_bytes(ty: BlockType, rows: usize, cols: usize) -> Option<usize> {
+        if Isa::current() != Isa::Avx2 {
+            return None;
+        }
+        interleaved::len_bytes(ty, rows, ty.row_bytes(cols)?)
+    }
+
+    /// Lays the rows side by side, several to a register, in `out`, which has
+    /// [`Weight::interleaved_bytes`]. Nothing is rounded.
+    ///
+    /// # Panics
+    /// If `out` is of another length or the weight is interleaved already.
+    pub fn interleave(&self, out: &mut [u8]) {
+        use rayon::prelude::*;
+        assert!(
+            !self.interleaved
+                && interleaved::len_bytes(self.ty, self.rows, self.row_bytes()) == Some(out.len())
+        );
+        let (beside, ty, row_bytes) = (LANES * self.row_bytes(), self.ty, self.row_bytes());
+        let rows = self.bytes().par_chunks(beside);
+        out.par_chunks_exact_mut(beside)
+            .zip(rows)
+            .for_each(|(out, rows)| interleaved::interleave(ty, rows, row_bytes, out));
+    }
+
+    /// A `[rows, cols]` matrix over `bytes[range]` as [`Weight::interleave`] left it.
+    ///
+    /// # Errors
+    /// If the range is out of bounds or its length is not what the shape needs.
+    pub fn interleaved(
+        bytes: SharedBytes,
+        range: Range<usize>,
+        ty: BlockType,
+        rows: usize,
+        cols: usize,
+    ) -> Result<Weight, WeightError> {
+        let fits = range.start <= range.end && range.end <= (*bytes).as_ref().len();
+        let needed = ty.row_bytes(cols).and_then(|row_bytes| interleaved::len_bytes(ty, rows, row_bytes));
+        if !fits || rows == 0 || cols == 0 || needed != Some(range.end - range.start) {
+            let len_bytes = range.end.saturating_sub(range.start);
+            return Err(WeightError::Size { rows, cols, ty, len_bytes });
+        }
+        Ok(Weight { bytes, range, ty, rows, cols, row_scale: None, interleaved: true })
+    }
+
+    /// Whether rows lie side by side.
+    pub(crate) fn is_interleaved(&self) -> bool {
+        self.interleaved
+    }
+
     /// Rows `range` as a weight of their own over the same bytes (fused projections).
     ///
     /// # Errors
-    /// If the range is empty or exceeds the rows.
+    /// If the range is empty, exceeds the rows, or is not of rows that lie one after the other.
     pub fn slice_rows(&self, rows: Range<usize>) -> Result<Weight, WeightError> {
-        let row_bytes = self.range.len() / self.rows;
-        if rows.start >= rows.end || rows.end > self.rows {
+        let row_bytes = self.row_bytes();
+        if rows.start >= rows.end || rows.end > self.rows || self.interleaved {
             let (cols, ty) = (self.cols, self.ty);
             return Err(WeightError::Size { rows: rows.end, cols, ty, len_bytes: self.range.len() });
         }
@@ -127,15 +183,23 @@ impl Weight {
         self.range.len() + self.row_scale.as_ref().map_or(0, |s| 4 * s.len())
     }
 
-    /// The stored bytes of all rows.
+    /// The stored bytes of all rows, as they lie.
     pub fn bytes(&self) -> &[u8] {
         &(*self.bytes).as_ref()[self.range.clone()]
     }
 
-    /// The stored bytes of one row.
-    pub(crate) fn row(&self, row: usize) -> &[u8] {
-        let row_bytes = self.range.len() / self.rows;
-        &self.bytes()[row * row_bytes..(row + 1) * row_bytes]
+    fn row_bytes(&self) -> usize {
+        self.range.len() / if self.interleaved { self.rows.next_multiple_of(LANES) } else { self.rows }
+    }
+
+    /// The stored bytes of one row: put together again if rows are interleaved.
+    pub(crate) fn row(&self, row: usize) -> Cow<'_, [u8]> {
+        let row_bytes = self.row_bytes();
+        if self.interleaved {
+            let beside = &self.bytes()[row / LANES * LANES * row_bytes..][..LANES * row_bytes];
+            return Cow::Owned(interleaved::row(self.ty, beside, row % LANES));
+        }
+        Cow::Borrowed(&self.bytes()[row * row_bytes..(row + 1) * row_bytes])
     }
 
     /// The multiplier of one row (1 where the format has none).

@@ -75,9 +75,12 @@ impl CausalLm {
     /// # Errors
     /// One clear sentence for whatever is missing, damaged or not implemented.
     pub fn open(path: &Path) -> Result<CausalLm> {
-        let file = Gguf::open(path)?;
+        let mut file = Gguf::open(path)?;
         let architecture = architecture::describe(&file)?;
         let tokenizer = file.tokenizer()?;
+        let weights_bytes = file.weights().len_bytes();
+        let multiplied = multiplied(file.weights());
+        file.weights_mut().interleave(multiplied)?;
         let (w, d) = (file.weights(), architecture.hidden_size);
         // Some files pad the embedding past the last token.
         let vocab = w.dims("token_embd.weight")?[0];
@@ -94,7 +97,7 @@ impl CausalLm {
         Ok(CausalLm {
             layers: layers.collect::<Result<_>>()?,
             norm: w.vector("output_norm.weight", d)?,
-            weights_bytes: w.len_bytes(),
+            weights_bytes,
             files: w.files(),
             chat_template: file.text("tokenizer.chat_template").map(str::to_string),
             embed,
@@ -215,6 +218,12 @@ impl CausalLm {
         }
         Ok((x + h)?)
     }
+}
+
+/// The matrices that are more than looked up: all, but the embedding of a model that has another head.
+pub(crate) fn multiplied(weights: &Weights) -> impl Fn(&str) -> bool + use<> {
+    let apart = weights.contains("output.weight");
+    move |name| !apart || name != "token_embd.weight"
 }
 
 impl Layer {

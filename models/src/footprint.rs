@@ -5,6 +5,7 @@
 //! compares the sums with what the system reports.
 
 use crate::architecture::{self, Architecture};
+use crate::causal_lm;
 use crate::error::Result;
 use crate::kv_cache::{KvType, kv_bytes_per_position};
 use crate::tokenizer::Tokenizer;
@@ -122,7 +123,8 @@ pub struct TextFootprint {
     pub vocab_size: usize,
     /// As the file names it (`Q4_K_M`), else the type most of its weights are stored in.
     pub quantisation: String,
-    /// Bytes of the mapped file.
+    /// Bytes of the mapped file, the matrices as they are laid out for this processor instead of what they
+    /// are in there.
     pub file_bytes: usize,
     /// Bytes of the tensors alone: what a device is given.
     pub tensor_bytes: usize,
@@ -146,7 +148,7 @@ impl TextFootprint {
         Ok(TextFootprint {
             vocab_size: weights.dims("token_embd.weight")?[0],
             quantisation: named.map_or_else(|| format!("{:?}", commonest_type(weights)), str::to_string),
-            file_bytes: weights.file_bytes(),
+            file_bytes: weights.resident_bytes(causal_lm::multiplied(weights)),
             tensor_bytes: weights.len_bytes(),
             owned_bytes: vector_bytes(weights) + F32_BYTES * frequencies,
             tokenizer_bytes: Vocabulary::of(&file).table_bytes(),

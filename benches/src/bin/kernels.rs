@@ -25,25 +25,41 @@ fn main() -> anyhow::Result<()> {
 /// A pass over `copies` matrices as decoding makes it, by rows of input.
 fn decode(from: &str, rows: usize, cols: usize, copies: usize) -> anyhow::Result<()> {
     println!("\n{from}: {copies} of {rows}x{cols}, {} threads", rayon::current_num_threads());
-    println!("{:8} {:>15} {:>15} {:>15} {:>15}  ns (GB/s)", "type", "m=1", "m=2", "m=4", "m=8");
+    println!(
+        "{:8} {:>15} {:>15} {:>15} {:>15} {:>15} {:>15}  ns (GB/s)",
+        "type", "m=1", "m=2", "m=4", "m=8", "m=12", "m=16"
+    );
     use BlockType::*;
     for ty in [F16, I8, IQ4NL, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4K, Q5K, Q6K] {
         let len = ty.row_bytes(cols).unwrap_or(0) * rows;
         let weights = (0..copies).map(|_| Weight::new(Arc::new(vec![17u8; len]), 0..len, ty, rows, cols));
         let weights = weights.collect::<Result<Vec<_>, _>>()?;
-        print!("{:8}", format!("{ty:?}"));
-        for m in [1, 2, 4, 8] {
-            let x = vec![0.5f32; m * cols];
-            let mut y = vec![0f32; m * rows];
-            let [_, best, _] = time_ms(60 / copies, || {
-                weights.iter().for_each(|w| linear(Isa::current(), Regime::Few, &x, w, None, &mut y));
-            });
-            let (ns, bytes) = (best * 1e6, (copies * len) as f64);
-            print!(" {:7.4} ({:5.1})", ns / (copies * rows * cols) as f64, bytes / ns);
-        }
-        println!();
+        few_rows(&format!("{ty:?}"), &weights);
+        let Some(len) = Weight::interleaved_bytes(ty, rows, cols) else { continue };
+        let beside = weights.into_iter().map(|weight| {
+            let mut bytes = vec![0u8; len];
+            weight.interleave(&mut bytes);
+            Weight::interleaved(Arc::new(bytes), 0..len, ty, rows, cols)
+        });
+        few_rows(&format!("{ty:?} x16"), &beside.collect::<Result<Vec<_>, _>>()?);
     }
     Ok(())
+}
+
+fn few_rows(name: &str, weights: &[Weight]) {
+    print!("{name:8}");
+    let (copies, rows, cols) = (weights.len(), weights[0].rows(), weights[0].cols());
+    for m in [1, 2, 4, 8, 12, 16] {
+        let x = vec![0.5f32; m * cols];
+        let mut y = vec![0f32; m * rows];
+        let [_, best, _] = time_ms(60 / copies, || {
+            let regime = Regime::of_rows(m);
+            weights.iter().for_each(|w| linear(Isa::current(), regime, &x, w, None, &mut y));
+        });
+        let (ns, bytes) = (best * 1e6, (copies * weights[0].len_bytes()) as f64);
+        print!(" {:7.4} ({:5.1})", ns / (copies * rows * cols) as f64, bytes / ns);
+    }
+    println!();
 }
 
 fn on_one_thread() -> anyhow::Result<()> {

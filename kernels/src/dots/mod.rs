@@ -35,7 +35,7 @@ use crate::{BlockType, Isa};
 use activations::Activations;
 pub(crate) use activations::{nearest, scale_of};
 use formats::*;
-pub(crate) use tiles::Tiles;
+pub(crate) use tiles::{Tiles, interleaved};
 
 /// Numbers taken at a time, of weights and activations.
 const LEN: usize = 256;

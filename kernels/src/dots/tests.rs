@@ -35,7 +35,7 @@ fn few(isa: Isa, x: &[f32], weight: &Weight) -> Vec<f32> {
     let mut y = vec![f32::NAN; m * rows];
     for row in 0..rows {
         let mut sums = [f32::NAN; 8];
-        dots.row(weight.row(row), &mut sums[..m]);
+        dots.row(&weight.row(row), &mut sums[..m]);
         (0..m).for_each(|i| y[i * rows + row] = sums[i]);
     }
     y

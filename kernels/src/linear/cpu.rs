@@ -26,30 +26,31 @@ pub fn linear(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, bias: Option
     }
     let out = Rows { ptr: y.as_mut_ptr(), stride: rows };
     let parallel = m * rows * cols >= PARALLEL_MACS && rayon::current_num_threads() > 1;
+    // Rows side by side meet few rows as they meet many.
+    let tiles = match regime {
+        Regime::Few if !weight.is_interleaved() => None,
+        _ => Tiles::new(isa, weight.block_type(), x, cols),
+    };
     let dots = match regime {
         // Without vector instructions products of bytes cost more than those of the floats they replace.
-        Regime::Few if isa > Isa::Scalar => Dots::new(isa, weight.block_type(), x, cols),
+        Regime::Few if isa > Isa::Scalar && tiles.is_none() => Dots::new(isa, weight.block_type(), x, cols),
         _ => None,
-    };
-    let tiles = match regime {
-        Regime::Few => None,
-        Regime::Many => Tiles::new(isa, weight.block_type(), x, cols),
     };
     // A handful of tasks a thread evens out the load without paying for each row.
     let share = rows.div_ceil(4 * rayon::current_num_threads());
-    let per_task = match (regime, &tiles) {
-        (Regime::Few, _) => share.max(8),
-        (Regime::Many, Some(_)) => share.next_multiple_of(PANEL),
-        (Regime::Many, None) => PANEL,
+    let per_task = match (&tiles, regime) {
+        (Some(_), _) => share.next_multiple_of(PANEL),
+        (None, Regime::Few) => share.max(8),
+        (None, Regime::Many) => PANEL,
     };
     let task = |t: usize| {
         let from = t * per_task;
         let to = (from + per_task).min(rows);
-        match (regime, &tiles) {
-            (Regime::Few, _) => dot_rows(isa, dots.as_ref(), x, m, weight, bias, from, to, out),
+        match (&tiles, regime) {
             // SAFETY: each task has columns of `y` of its own.
-            (Regime::Many, Some(tiles)) => unsafe { tiles.columns(weight, bias, (from, to), out) },
-            (Regime::Many, None) => tile_rows(isa, x, m, weight, bias, from, to, out),
+            (Some(tiles), _) => unsafe { tiles.columns(weight, bias, (from, to), out) },
+            (None, Regime::Few) => dot_rows(isa, dots.as_ref(), x, m, weight, bias, from, to, out),
+            (None, Regime::Many) => tile_rows(isa, x, m, weight, bias, from, to, out),
         }
     };
     let tasks = rows.div_ceil(per_task);
@@ -72,8 +73,8 @@ fn dot_rows(
     for row in from..to {
         let mut acc = [0f32; MAX_FEW_ROWS];
         match dots {
-            Some(dots) => dots.row(weight.row(row), &mut acc[..m]),
-            None => row_dots(isa, weight.block_type(), weight.row(row), x, cols, &mut acc[..m]),
+            Some(dots) => dots.row(&weight.row(row), &mut acc[..m]),
+            None => row_dots(isa, weight.block_type(), &weight.row(row), x, cols, &mut acc[..m]),
         }
         let (scale, bias) = (weight.scale(row), bias.map_or(0.0, |b| b[row]));
         for (i, acc) in acc[..m].iter().enumerate() {

@@ -92,7 +92,14 @@ fn variable(r: &mut Reader<'_>, file: &Arc<MappedFile>) -> Result<(String, Tenso
     }
     let start = r.position();
     r.take(len)?;
-    let entry = TensorEntry { bytes: file.clone(), range: start..start + len, ty, dims, row_scale: None };
+    let entry = TensorEntry {
+        bytes: file.clone(),
+        range: start..start + len,
+        ty,
+        dims,
+        row_scale: None,
+        interleaved: false,
+    };
     Ok((name, entry))
 }
 

@@ -94,6 +94,11 @@ impl Gguf {
         &self.weights
     }
 
+    /// The same, to lay them out anew.
+    pub(crate) fn weights_mut(&mut self) -> &mut Weights {
+        &mut self.weights
+    }
+
     /// The metadata value `key`.
     pub fn get(&self, key: &str) -> Option<&Value> {
         self.metadata.get(key)
@@ -275,7 +280,14 @@ fn locate(path: &Path, file: Arc<MappedFile>, data: usize, infos: Vec<Info>) -> 
             let what = format!("tensor '{}' {:?} does not lie within the file", info.name, info.dims);
             return Err(ModelError::corrupt(path, what));
         };
-        let entry = TensorEntry { bytes: file.clone(), range, ty: info.ty, dims: info.dims, row_scale: None };
+        let entry = TensorEntry {
+            bytes: file.clone(),
+            range,
+            ty: info.ty,
+            dims: info.dims,
+            row_scale: None,
+            interleaved: false,
+        };
         tensors.insert(info.name, entry);
     }
     Ok(Weights::new(path, vec![file], tensors))

@@ -6,6 +6,8 @@ pub mod ctranslate2;
 pub mod ggml;
 /// GGUF, llama.cpp's format.
 pub mod gguf;
+/// Matrices laid out anew for the processor.
+mod interleave;
 /// A bounds-checked reader of little-endian fields.
 mod reader;
 /// Whether a mapped file is in memory, and keeping it there.
@@ -23,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use undertone_kernels::{Weight, weight::SharedBytes};
 
-/// A whole file mapped read-only.
+/// A whole file mapped read-only; or memory that what it had was laid out in anew.
 pub struct MappedFile {
     map: memmap2::Mmap,
     /// What was copied and is not read again: whole pages, in order.
@@ -51,7 +53,11 @@ impl MappedFile {
         // SAFETY: the mapping is private and read-only. Should another process truncate the file
         // meanwhile, reading faults: installed models are replaced by rename, never rewritten.
         let map = unsafe { memmap2::Mmap::map(&file) }.map_err(ModelError::io(path))?;
-        Ok(Arc::new(MappedFile { map, spare: OnceLock::new() }))
+        Ok(MappedFile::of_memory(map))
+    }
+
+    fn of_memory(map: memmap2::Mmap) -> Arc<MappedFile> {
+        Arc::new(MappedFile { map, spare: OnceLock::new() })
     }
 }
 
@@ -63,6 +69,8 @@ pub struct TensorEntry {
     pub(crate) ty: BlockType,
     pub(crate) dims: Vec<usize>,
     pub(crate) row_scale: Option<Arc<[f32]>>,
+    /// See [`Weight::interleave`].
+    pub(crate) interleaved: bool,
 }
 
 /// The tensors of a model by name.
@@ -154,6 +162,9 @@ impl Weights {
     /// If it is missing or has another shape.
     pub fn matrix(&self, name: &str, rows: usize, cols: usize) -> Result<Weight> {
         let e = self.checked(name, &[rows, cols])?;
+        if e.interleaved {
+            return Ok(Weight::interleaved(e.bytes.clone(), e.range.clone(), e.ty, rows, cols)?);
+        }
         let weight = Weight::new(e.bytes.clone(), e.range.clone(), e.ty, rows, cols)?;
         Ok(match &e.row_scale {
             Some(scale) => weight.with_row_scale(scale.clone())?,

@@ -29,9 +29,13 @@ pub enum ResidencyError {
 impl MappedFile {
     /// Returns these pages to the system and counts them no more; once for a file.
     pub(super) fn give_up(&self, pages: Vec<Range<usize>>) {
-        let spare = self.spare.get_or_init(|| pages);
+        self.forget(self.spare.get_or_init(|| pages));
+    }
+
+    /// Returns these pages to the system.
+    pub(super) fn forget(&self, pages: &[Range<usize>]) {
         #[cfg(unix)]
-        for pages in spare {
+        for pages in pages {
             // SAFETY: the mapping is read-only and of a file: should a page be read after all, it is
             // read from the file anew. Where the system refuses, pages stay mapped and nothing is lost.
             let _ = unsafe {

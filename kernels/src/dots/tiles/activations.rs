@@ -20,6 +20,13 @@ pub(super) struct Activations {
     pub(super) sums: Vec<f32>,
 }
 
+impl Activations {
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.levels.len() / (self.groups * self.group)
+    }
+}
+
 pub(super) fn quantize_rows(isa: Isa, x: &[f32], cols: usize, group: usize) -> Activations {
     let (m, groups) = (x.len() / cols, cols.div_ceil(group));
     let mut out = Activations {

@@ -4,31 +4,33 @@ use super::super::avx2::{Unpack, Weights};
 use super::super::formats::*;
 use super::super::{LEN, MAX_TAIL_BYTES, lane, weights_at};
 use super::activations::Activations;
-use super::{DENSE_GROUP, PANELS, by_panels};
+use super::interleaved;
+use super::{DENSE_GROUP, PANELS, PanelColumns, by_panels};
 use crate::dots::activations::{nearest, scale_of};
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
 use std::arch::x86_64::*;
+use std::borrow::Cow;
 use std::cell::Cell;
 
 /// Rows of a weight in a panel.
-const PANEL_ROWS: usize = 8;
+pub(super) const PANEL_ROWS: usize = 8;
 /// Rows of activations a tile takes: with two panels 8 sums, what they are made of, and floats that
 /// are only wanted once a group.
-const TILE_ROWS: usize = 4;
+pub(super) const TILE_ROWS: usize = 4;
 
 /// Eight rows of a weight.
-type Panel = super::Panel<__m256i, __m256>;
+pub(super) type Panel = super::Panel<__m256i, __m256>;
 type Packed<'a> = super::Packed<'a, __m256i, __m256, PANEL_ROWS>;
 
 /// What fits into 16 bits of products of bytes, as the largest level has it.
-mod sums {
+pub(super) mod sums {
     /// Levels of -128 to 127: two products, as their magnitudes are multiplied.
-    pub(super) const SIGNED: usize = 1;
+    pub(in super::super) const SIGNED: usize = 1;
     /// Levels of up to 63, 31 and 15: twice so many products.
-    pub(super) const SIX_BITS: usize = 2;
-    pub(super) const FIVE_BITS: usize = 4;
-    pub(super) const FOUR_BITS: usize = 8;
+    pub(in super::super) const SIX_BITS: usize = 2;
+    pub(in super::super) const FIVE_BITS: usize = 4;
+    pub(in super::super) const FOUR_BITS: usize = 8;
 }
 
 thread_local! {
@@ -48,6 +50,10 @@ pub(super) unsafe fn columns(
     columns: (usize, usize),
     y: Rows<*mut f32>,
 ) {
+    // SAFETY: the caller's.
+    if weight.is_interleaved() && unsafe { interleaved::avx2::few(x, weight, bias, columns, y) } {
+        return;
+    }
     let cols = weight.cols().next_multiple_of(LEN);
     let mut panels = KEPT.replace([Panel::EMPTY; PANELS]);
     for panel in &mut panels {
@@ -72,61 +78,135 @@ pub(super) unsafe fn columns(
     KEPT.set(panels);
 }
 
+/// Weights of `P` times eight rows, by blocks of groups of quads.
+pub(super) trait Source<const P: usize>: Copy {
+    /// Four numbers of each row, of a group.
+    const QUADS: usize;
+    /// See [`sums`].
+    const SUMS: usize;
+
+    /// Groups of a block, of `groups` in all.
+    fn block_groups(groups: usize) -> usize;
+
+    /// Goes to the block `b`.
+    ///
+    /// # Safety
+    /// Needs AVX2, FMA and F16C; the block is there.
+    unsafe fn enter(&mut self, b: usize);
+
+    /// What a level of group `g` of the block is worth, and what all are more by, of eight rows.
+    ///
+    /// # Safety
+    /// As above; a block was entered and has the group.
+    unsafe fn scale(&self, p: usize, g: usize) -> (__m256, __m256);
+
+    /// Quad `q` of the group, of eight rows.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn quad(&self, p: usize, g: usize, q: usize) -> __m256i;
+}
+
+/// Panels are one block of `QUADS` quads a group.
+#[derive(Clone, Copy)]
+struct Panels<'a, const QUADS: usize, const SUMS: usize, const P: usize>([&'a Panel; P]);
+
+impl<const QUADS: usize, const SUMS: usize, const P: usize> Source<P> for Panels<'_, QUADS, SUMS, P> {
+    const QUADS: usize = QUADS;
+    const SUMS: usize = SUMS;
+
+    #[inline(always)]
+    fn block_groups(groups: usize) -> usize {
+        groups
+    }
+
+    #[inline(always)]
+    unsafe fn enter(&mut self, _: usize) {}
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn scale(&self, p: usize, g: usize) -> (__m256, __m256) {
+        // SAFETY: the caller's.
+        unsafe { (*self.0[p].scales.as_ptr().add(g), *self.0[p].offsets.as_ptr().add(g)) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quad(&self, p: usize, g: usize, q: usize) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { *self.0[p].levels.as_ptr().add(g * QUADS + q) }
+    }
+}
+
 /// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn multiply<const QUADS: usize, const SUMS: usize>(
     x: &Activations,
     packed: &Packed<'_>,
     y: Rows<*mut f32>,
 ) {
-    let m = x.levels.len() / (x.groups * x.group);
+    let m = x.rows();
     let mut row = 0;
     while row < m {
         // SAFETY: no arm takes more rows than are left.
         row += unsafe {
             match (packed.panels, m - row) {
-                ([a, b], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 2>(x, row, [a, b], packed, y),
-                ([a, b], _) => tile::<QUADS, SUMS, 1, 2>(x, row, [a, b], packed, y),
-                ([a, ..], TILE_ROWS..) => tile::<QUADS, SUMS, TILE_ROWS, 1>(x, row, [a], packed, y),
-                ([a, ..], _) => tile::<QUADS, SUMS, 1, 1>(x, row, [a], packed, y),
+                ([a, b], TILE_ROWS..) => {
+                    tile::<_, TILE_ROWS, 2>(x, row, Panels::<QUADS, SUMS, 2>([a, b]), &packed.columns, y)
+                }
+                ([a, b], _) => tile::<_, 1, 2>(x, row, Panels::<QUADS, SUMS, 2>([a, b]), &packed.columns, y),
+                ([a, ..], TILE_ROWS..) => {
+                    tile::<_, TILE_ROWS, 1>(x, row, Panels::<QUADS, SUMS, 1>([a]), &packed.columns, y)
+                }
+                ([a, ..], _) => tile::<_, 1, 1>(x, row, Panels::<QUADS, SUMS, 1>([a]), &packed.columns, y),
                 ([], left) => left,
             }
         };
     }
 }
 
+/// Rows `row..row + R` of activations with `P` times eight rows of weights. Returns `R`.
+///
+/// # Safety
+/// Needs AVX2, FMA and F16C; the rows of `x` are there, `weights` has all its groups, and `y` the columns.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn tile<const QUADS: usize, const SUMS: usize, const R: usize, const P: usize>(
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn tile<S: Source<P>, const R: usize, const P: usize>(
     x: &Activations,
     row: usize,
-    panels: [&Panel; P],
-    packed: &Packed<'_>,
+    mut weights: S,
+    columns: &PanelColumns<PANEL_ROWS>,
     y: Rows<*mut f32>,
 ) -> usize {
-    let groups = x.groups;
-    // SAFETY: rows `row..row + R` are there, and a panel has all groups of a row.
+    let (groups, block_groups) = (x.groups, S::block_groups(x.groups));
+    // SAFETY: the caller's.
     unsafe {
-        let levels = x.levels.as_ptr().add(row * groups * 4 * QUADS);
+        let levels = x.levels.as_ptr().add(row * groups * 4 * S::QUADS);
         let (scales, sums) = (x.scales.as_ptr().add(row * groups), x.sums.as_ptr().add(row * groups));
         let mut out = [[_mm256_setzero_ps(); P]; R];
         for out in &mut out {
-            for (out, bias) in out.iter_mut().zip(&packed.biases) {
+            for (out, bias) in out.iter_mut().zip(&columns.biases) {
                 *out = _mm256_loadu_ps(bias.as_ptr());
             }
         }
-        for g in 0..groups {
-            let dots = group::<QUADS, SUMS, R, P>(levels.add(4 * g * QUADS), groups * QUADS, panels, g);
-            let scale = panels.map(|p| *p.scales.as_ptr().add(g));
-            let offset = panels.map(|p| *p.offsets.as_ptr().add(g));
-            for (r, (dots, out)) in dots.iter().zip(&mut out).enumerate() {
-                let x_scale = _mm256_set1_ps(*scales.add(r * groups + g));
-                let x_sum = _mm256_set1_ps(*sums.add(r * groups + g));
+        for b in 0..groups / block_groups {
+            weights.enter(b);
+            for g in 0..block_groups {
+                let at = b * block_groups + g;
+                let dots = group::<S, R, P>(levels.add(4 * at * S::QUADS), groups * S::QUADS, weights, g);
+                let (mut scale, mut offset) = ([_mm256_setzero_ps(); P], [_mm256_setzero_ps(); P]);
                 for p in 0..P {
-                    let worth = _mm256_mul_ps(scale[p], x_scale);
-                    out[p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[p]), worth, out[p]);
-                    if SUMS != sums::SIGNED {
-                        out[p] = _mm256_fmadd_ps(offset[p], x_sum, out[p]);
+                    (scale[p], offset[p]) = weights.scale(p, g);
+                }
+                for (r, (dots, out)) in dots.iter().zip(&mut out).enumerate() {
+                    let x_scale = _mm256_set1_ps(*scales.add(r * groups + at));
+                    let x_sum = _mm256_set1_ps(*sums.add(r * groups + at));
+                    for p in 0..P {
+                        let worth = _mm256_mul_ps(scale[p], x_scale);
+                        out[p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[p]), worth, out[p]);
+                        if S::SUMS != sums::SIGNED {
+                            out[p] = _mm256_fmadd_ps(offset[p], x_sum, out[p]);
+                        }
                     }
                 }
             }
@@ -134,7 +214,7 @@ unsafe fn tile<const QUADS: usize, const SUMS: usize, const R: usize, const P: u
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         for (r, out) in out.iter().enumerate() {
             for (p, out) in out.iter().enumerate() {
-                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(packed.widths[p] as i32), lanes);
+                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns.widths[p] as i32), lanes);
                 let to = y.ptr.wrapping_add((row + r) * y.stride + p * PANEL_ROWS);
                 _mm256_maskstore_ps(to, mask, *out);
             }
@@ -143,32 +223,38 @@ unsafe fn tile<const QUADS: usize, const SUMS: usize, const R: usize, const P: u
     R
 }
 
-/// Sums of products of the group `g` of the panels with the levels of `R` rows, `stride` quads apart.
+/// Sums of products of the group `g` of the weights with the levels of `R` rows, `stride` quads apart.
 #[inline]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn group<const QUADS: usize, const SUMS: usize, const R: usize, const P: usize>(
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn group<S: Source<P>, const R: usize, const P: usize>(
     levels: *const i8,
     stride: usize,
-    panels: [&Panel; P],
+    weights: S,
     g: usize,
 ) -> [[__m256i; P]; R] {
     let (zero, ones) = (_mm256_setzero_si256(), _mm256_set1_epi16(1));
     let mut dots = [[zero; P]; R];
-    // SAFETY: the caller's: the group is in the panels and the rows.
+    // SAFETY: the caller's: the group is in the weights and the rows.
     unsafe {
-        for part in (0..QUADS).step_by(SUMS) {
+        for part in (0..S::QUADS).step_by(S::SUMS) {
             let mut sums = [[zero; P]; R];
-            for q in part..part + SUMS {
-                let weights = panels.map(|p| *p.levels.as_ptr().add(g * QUADS + q));
+            for q in part..part + S::SUMS {
+                let mut quads = [zero; P];
+                for (p, quad) in quads.iter_mut().enumerate() {
+                    *quad = weights.quad(p, g, q);
+                }
                 for (r, sums) in sums.iter_mut().enumerate() {
                     let four = levels.add((r * stride + q) * 4).cast::<i32>().read_unaligned();
                     let four = _mm256_set1_epi32(four);
-                    for (sums, w) in sums.iter_mut().zip(weights) {
-                        *sums = if SUMS == sums::SIGNED {
+                    for (sums, w) in sums.iter_mut().zip(quads) {
+                        *sums = if S::SUMS == sums::SIGNED {
                             _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w))
                         } else {
                             _mm256_add_epi16(*sums, _mm256_maddubs_epi16(w, four))
                         };
+                        if R > 2 {
+                            in_order(sums);
+                        }
                     }
                 }
             }
@@ -182,9 +268,24 @@ unsafe fn group<const QUADS: usize, const SUMS: usize, const R: usize, const P: 
     dots
 }
 
+/// Nothing; but the compiler computes what is passed here one after the other. It would otherwise go over a
+/// group of many rows row by row, for which the weights do not fit the registers: a third slower.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn in_order(register: &mut __m256i) {
+    // SAFETY: there is no instruction, only a comment.
+    unsafe {
+        std::arch::asm!("/* {} */", inlateout(ymm_reg) * register, options(nomem, nostack, preserves_flags));
+    }
+}
+
 /// Lays rows `rows` (at most eight) of a weight side by side.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn pack(weight: &Weight, rows: std::ops::Range<usize>, panel: &mut Panel) {
+    if weight.is_interleaved() {
+        // SAFETY: the caller's.
+        return unsafe { interleaved::avx2::pack(weight, rows.start, panel) };
+    }
     // What is missing is a copy of the first row, never stored.
     let row = |j: usize| if j < rows.len() { rows.start + j } else { rows.start };
     // SAFETY: the caller's.
@@ -212,7 +313,7 @@ unsafe fn pack_blocks<F: Format, const GROUP: usize>(
     panel: &mut Panel,
 ) {
     let mut tail = [0; MAX_TAIL_BYTES];
-    let rows: [&[u8]; PANEL_ROWS] = std::array::from_fn(|j| weight.row(row(j)));
+    let rows: [Cow<'_, [u8]>; PANEL_ROWS] = std::array::from_fn(|j| weight.row(row(j)));
     let (levels, scales) = ([_mm256_setzero_si256(); 4], _mm256_setzero_ps());
     let mut halves = [[Weights { levels, scales, offsets: scales }; PANEL_ROWS]; 2];
     for b in 0..weight.cols().div_ceil(LEN) {

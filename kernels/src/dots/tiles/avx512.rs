@@ -9,6 +9,7 @@ use crate::dots::activations::{nearest, scale_of};
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
 use std::arch::x86_64::*;
+use std::borrow::Cow;
 use std::cell::Cell;
 
 /// Rows of a weight in a panel.
@@ -62,7 +63,7 @@ pub(super) unsafe fn columns(
 /// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn multiply<const QUADS: usize>(x: &Activations, packed: &Packed<'_>, y: Rows<*mut f32>) {
-    let m = x.levels.len() / (x.groups * x.group);
+    let m = x.rows();
     let mut row = 0;
     while row < m {
         // SAFETY: no arm takes more rows than are left.
@@ -95,7 +96,7 @@ unsafe fn tile<const QUADS: usize, const R: usize, const P: usize>(
         let (scales, sums) = (x.scales.as_ptr().add(row * groups), x.sums.as_ptr().add(row * groups));
         let mut out = [[_mm512_setzero_ps(); P]; R];
         for out in &mut out {
-            for (out, bias) in out.iter_mut().zip(&packed.biases) {
+            for (out, bias) in out.iter_mut().zip(&packed.columns.biases) {
                 *out = _mm512_loadu_ps(bias.as_ptr());
             }
         }
@@ -125,7 +126,7 @@ unsafe fn tile<const QUADS: usize, const R: usize, const P: usize>(
         }
         for (r, out) in out.iter().enumerate() {
             for (p, out) in out.iter().enumerate() {
-                let mask = ((1u32 << packed.widths[p]) - 1) as u16;
+                let mask = ((1u32 << packed.columns.widths[p]) - 1) as u16;
                 let to = y.ptr.wrapping_add((row + r) * y.stride + p * PANEL_ROWS);
                 _mm512_mask_storeu_ps(to, mask, *out);
             }
@@ -165,7 +166,7 @@ unsafe fn pack_blocks<F: Format, const GROUP: usize>(
 ) {
     let zero = _mm512_setzero_si512();
     let mut tail = [0; MAX_TAIL_BYTES];
-    let rows: [&[u8]; PANEL_ROWS] = std::array::from_fn(|j| weight.row(row(j)));
+    let rows: [Cow<'_, [u8]>; PANEL_ROWS] = std::array::from_fn(|j| weight.row(row(j)));
     for b in 0..weight.cols().div_ceil(LEN) {
         let (mut levels, mut scales, mut offsets) = ([[zero; 16]; 4], [zero; 16], [zero; 16]);
         for (j, row) in rows.iter().enumerate() {

@@ -16,6 +16,8 @@ mod activations;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+/// Rows that lie side by side from the start.
+pub(crate) mod interleaved;
 #[cfg(test)]
 mod tests;
 
@@ -81,10 +83,32 @@ const PANELS: usize = 2;
 struct Packed<'a, I, F, const ROWS: usize> {
     /// One or [`PANELS`] panels of `ROWS` rows.
     panels: &'a [Panel<I, F>],
+    columns: PanelColumns<ROWS>,
+}
+
+/// The columns of `y` that up to [`PANELS`] panels are for.
+#[cfg(target_arch = "x86_64")]
+struct PanelColumns<const ROWS: usize> {
     /// By panel and row.
     biases: [[f32; ROWS]; PANELS],
     /// Rows in use of each panel.
     widths: [usize; PANELS],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<const ROWS: usize> PanelColumns<ROWS> {
+    /// Columns from `first` on, of those up to `to`.
+    fn new(bias: Option<&[f32]>, first: usize, to: usize) -> PanelColumns<ROWS> {
+        let mut columns = PanelColumns { biases: [[0f32; ROWS]; PANELS], widths: [0; PANELS] };
+        for (p, (biases, width)) in columns.biases.iter_mut().zip(&mut columns.widths).enumerate() {
+            let rows = (first + p * ROWS).min(to)..(first + (p + 1) * ROWS).min(to);
+            *width = rows.len();
+            if let Some(bias) = bias {
+                biases[..*width].copy_from_slice(&bias[rows]);
+            }
+        }
+        columns
+    }
 }
 
 /// Goes over rows `from..to` of a weight [`PANELS`] panels at a time: `pack` lays rows side by side,
@@ -99,17 +123,13 @@ fn by_panels<I, F, const ROWS: usize>(
     multiply: impl Fn(&Packed<'_, I, F, ROWS>, Rows<*mut f32>),
 ) {
     for first in (from..to).step_by(PANELS * ROWS) {
-        let rows = |p: usize| (first + p * ROWS).min(to)..(first + (p + 1) * ROWS).min(to);
+        let columns = PanelColumns::new(bias, first, to);
         let used = (to - first).div_ceil(ROWS).min(PANELS);
-        let mut biases = [[0f32; ROWS]; PANELS];
-        for (p, (panel, to)) in panels.iter_mut().zip(&mut biases).enumerate().take(used) {
-            pack(rows(p), panel);
-            if let Some(bias) = bias {
-                to[..rows(p).len()].copy_from_slice(&bias[rows(p)]);
-            }
+        for (p, panel) in panels[..used].iter_mut().enumerate() {
+            let from = first + p * ROWS;
+            pack(from..from + columns.widths[p], panel);
         }
-        let widths = [rows(0).len(), rows(1).len()];
-        multiply(&Packed { panels: &panels[..used], biases, widths }, y.offset(first));
+        multiply(&Packed { panels: &panels[..used], columns }, y.offset(first));
     }
 }
 

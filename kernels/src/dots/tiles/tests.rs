@@ -92,3 +92,32 @@ fn every_type_and_shape_agrees_with_the_plain_product() {
     }
     assert!(seen > 0 || Isa::detect() < Isa::Avx512Vnni);
 }
+
+/// The same weight, its rows side by side.
+fn interleaved(weight: &Weight) -> Weight {
+    let (ty, rows, cols) = (weight.block_type(), weight.rows(), weight.cols());
+    let len = interleaved::len_bytes(ty, rows, ty.row_bytes(cols).unwrap()).unwrap();
+    let mut bytes = vec![0; len];
+    weight.interleave(&mut bytes);
+    Weight::interleaved(std::sync::Arc::new(bytes), 0..len, ty, rows, cols).unwrap()
+}
+
+#[test]
+fn rows_side_by_side_give_the_same_products_bit_for_bit() {
+    let bits = |y: Vec<f32>| y.into_iter().map(f32::to_bits).collect::<Vec<_>>();
+    for ty in TYPES.into_iter().filter(|ty| ty.block_len() > 1) {
+        for (cols, rows) in widths(ty).iter().flat_map(|c| [1, 8, 16, 33, 70].map(|r| (*c, r))) {
+            let (weight, bias) = (random_weight(ty, rows, cols), noise(rows, 5));
+            let beside = interleaved(&weight);
+            assert!(weight.to_f32() == beside.to_f32(), "{ty:?} {rows}x{cols}");
+            for (isa, m) in Isa::available().flat_map(|isa| (1..=13).map(move |m| (isa, m))) {
+                let x = noise(m * cols, 11);
+                let want = many(isa, &x, &weight, &bias).map(bits);
+                assert!(
+                    many(isa, &x, &beside, &bias).map(bits) == want,
+                    "{ty:?} {isa:?} {rows}x{cols} m={m}"
+                );
+            }
+        }
+    }
+}

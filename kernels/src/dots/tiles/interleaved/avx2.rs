@@ -1,0 +1,437 @@
+//! AVX2: eight of the rows are the lanes of a register, four bytes of each; the other eight of the next.
+
+use super::super::avx2::{PANEL_ROWS, Panel, Source, TILE_ROWS, sums, tile};
+use super::super::{PANELS, PanelColumns, activations::Activations};
+use super::LANES;
+use crate::dots::formats::*;
+use crate::gemm::Rows;
+use crate::{BlockType, Weight};
+use std::arch::x86_64::*;
+use std::mem::MaybeUninit;
+
+/// How far ahead weights are asked for, at least: blocks of 256 are further apart, and their fields too far for
+/// the machine to foresee (Q6_K is read at 11 GB/s without, 28 with).
+const AHEAD_BYTES: usize = 512;
+
+/// Sixteen rows of blocks, as registers take them: two panels.
+trait Blocks {
+    /// Bytes of one row's block.
+    const BYTES: usize;
+    /// Groups that share a scale, of a block.
+    const GROUPS: usize;
+    /// See [`Source`].
+    const QUADS: usize;
+    /// See [`sums`].
+    const SUMS: usize;
+    /// What the scales of a block are made of, of both panels.
+    type Scales: Copy;
+
+    /// # Safety
+    /// Needs AVX2 and F16C; sixteen rows of a block are at `block`.
+    unsafe fn scales(block: *const u8) -> Self::Scales;
+
+    /// What a level of group `g` is worth, and what all are more by, in panel `p`.
+    ///
+    /// # Safety
+    /// As above; the group is in the block.
+    unsafe fn scale(scales: &Self::Scales, p: usize, g: usize) -> (__m256, __m256);
+
+    /// Quad `q` of group `g` of panel `p`.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn quad(block: *const u8, p: usize, g: usize, q: usize) -> __m256i;
+}
+
+/// The products with no more rows of activations than a tile has, straight from the weight; false, and nothing
+/// is done, if they are more: for these weights are unpacked once.
+///
+/// # Safety
+/// As for [`super::super::avx2::columns`].
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in super::super) unsafe fn few(
+    x: &Activations,
+    weight: &Weight,
+    bias: Option<&[f32]>,
+    columns: (usize, usize),
+    y: Rows<*mut f32>,
+) -> bool {
+    if !(1..=TILE_ROWS).contains(&x.rows()) {
+        return false;
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        match weight.block_type() {
+            BlockType::Q4_0 => few_of::<Q4_0>(x, weight, bias, columns, y),
+            BlockType::Q4_1 => few_of::<Q4_1>(x, weight, bias, columns, y),
+            BlockType::Q5_0 => few_of::<Q5_0>(x, weight, bias, columns, y),
+            BlockType::Q5_1 => few_of::<Q5_1>(x, weight, bias, columns, y),
+            BlockType::Q8_0 => few_of::<Q8_0>(x, weight, bias, columns, y),
+            BlockType::Q4K => few_of::<Q4K>(x, weight, bias, columns, y),
+            BlockType::Q5K => few_of::<Q5K>(x, weight, bias, columns, y),
+            BlockType::Q6K => few_of::<Q6K>(x, weight, bias, columns, y),
+            _ => return false,
+        }
+    }
+    true
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn few_of<F: Blocks>(
+    x: &Activations,
+    weight: &Weight,
+    bias: Option<&[f32]>,
+    (from, to): (usize, usize),
+    y: Rows<*mut f32>,
+) {
+    for first in (from..to).step_by(LANES) {
+        let columns = PanelColumns::new(bias, first, to);
+        let (weights, y) = (Interleaved::<F>::new(weight, first), y.offset(first));
+        // SAFETY: the caller's.
+        unsafe {
+            match x.rows() {
+                1 => tile::<_, 1, PANELS>(x, 0, weights, &columns, y),
+                2 => tile::<_, 2, PANELS>(x, 0, weights, &columns, y),
+                3 => tile::<_, 3, PANELS>(x, 0, weights, &columns, y),
+                _ => tile::<_, TILE_ROWS, PANELS>(x, 0, weights, &columns, y),
+            }
+        };
+    }
+}
+
+/// Two panels of a weight.
+struct Interleaved<F: Blocks> {
+    blocks: *const u8,
+    block: *const u8,
+    scales: MaybeUninit<F::Scales>,
+}
+
+impl<F: Blocks> Clone for Interleaved<F> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<F: Blocks> Copy for Interleaved<F> {}
+
+impl<F: Blocks> Interleaved<F> {
+    /// The sixteen rows that `row` is one of.
+    #[inline(always)]
+    fn new(weight: &Weight, row: usize) -> Interleaved<F> {
+        let len = weight.cols() / weight.block_type().block_len() * LANES * F::BYTES;
+        let blocks = weight.bytes()[row / LANES * len..][..len].as_ptr();
+        Interleaved { blocks, block: blocks, scales: MaybeUninit::uninit() }
+    }
+}
+
+impl<F: Blocks> Source<PANELS> for Interleaved<F> {
+    const QUADS: usize = F::QUADS;
+    const SUMS: usize = F::SUMS;
+
+    #[inline(always)]
+    fn block_groups(_: usize) -> usize {
+        F::GROUPS
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn enter(&mut self, b: usize) {
+        // SAFETY: the caller's.
+        unsafe {
+            self.block = self.blocks.add(b * LANES * F::BYTES);
+            self.scales.write(F::scales(self.block));
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn scale(&self, p: usize, g: usize) -> (__m256, __m256) {
+        if p == 0 {
+            let share = LANES * F::BYTES / F::GROUPS;
+            for line in (share * g..share * (g + 1)).step_by(64) {
+                let next = self.block.wrapping_add(AHEAD_BYTES.max(LANES * F::BYTES) + line);
+                _mm_prefetch::<_MM_HINT_T0>(next.cast());
+            }
+        }
+        // SAFETY: the caller's; a block was entered.
+        unsafe { F::scale(self.scales.assume_init_ref(), p, g) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn quad(&self, p: usize, g: usize, q: usize) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { F::quad(self.block, p, g, q) }
+    }
+}
+
+/// Unpacks the eight rows from `row` on, for many rows of activations.
+///
+/// # Safety
+/// Needs AVX2, FMA and F16C.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in super::super) unsafe fn pack(weight: &Weight, row: usize, panel: &mut Panel) {
+    // SAFETY: the caller's.
+    unsafe {
+        match weight.block_type() {
+            BlockType::Q4_0 => pack_of::<Q4_0>(weight, row, panel),
+            BlockType::Q4_1 => pack_of::<Q4_1>(weight, row, panel),
+            BlockType::Q5_0 => pack_of::<Q5_0>(weight, row, panel),
+            BlockType::Q5_1 => pack_of::<Q5_1>(weight, row, panel),
+            BlockType::Q8_0 => pack_of::<Q8_0>(weight, row, panel),
+            BlockType::Q4K => pack_of::<Q4K>(weight, row, panel),
+            BlockType::Q5K => pack_of::<Q5K>(weight, row, panel),
+            BlockType::Q6K => pack_of::<Q6K>(weight, row, panel),
+            _ => {}
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn pack_of<F: Blocks>(weight: &Weight, row: usize, panel: &mut Panel) {
+    let blocks = weight.cols() / weight.block_type().block_len();
+    let (mut weights, p) = (Interleaved::<F>::new(weight, row), row % LANES / PANEL_ROWS);
+    let groups = blocks * F::GROUPS;
+    let (scales, offsets) = (&mut panel.scales[..groups], &mut panel.offsets[..groups]);
+    let levels = &mut panel.levels[..groups * F::QUADS];
+    for b in 0..blocks {
+        // SAFETY: the caller's; the block is one of the panel's.
+        unsafe {
+            weights.enter(b);
+            for g in 0..F::GROUPS {
+                let at = b * F::GROUPS + g;
+                (scales[at], offsets[at]) = weights.scale(p, g);
+                for (q, quad) in levels[at * F::QUADS..][..F::QUADS].iter_mut().enumerate() {
+                    *quad = weights.quad(p, g, q);
+                }
+            }
+        }
+    }
+}
+
+/// The register of panel `p` among the `n`-th sixteen times four bytes.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn load(bytes: *const u8, p: usize, n: usize) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe { _mm256_loadu_si256(bytes.cast::<__m256i>().add(PANELS * n + p)) }
+}
+
+/// Half floats of both panels.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn halves(bytes: *const u8) -> [__m256; PANELS] {
+    let bytes = bytes.cast::<__m128i>();
+    // SAFETY: the caller's.
+    unsafe { [_mm256_cvtph_ps(_mm_loadu_si128(bytes)), _mm256_cvtph_ps(_mm_loadu_si128(bytes.add(1)))] }
+}
+
+/// Bits `n` to `n + 3` of each byte.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn nibbles(v: __m256i, n: usize) -> __m256i {
+    _mm256_and_si256(_mm256_srlv_epi32(v, _mm256_set1_epi32(n as i32)), _mm256_set1_epi8(15))
+}
+
+/// Bit `n` of each byte as its fifth.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn fifths(v: __m256i, n: usize) -> __m256i {
+    let bits = _mm256_slli_epi32::<4>(_mm256_srlv_epi32(v, _mm256_set1_epi32(n as i32)));
+    _mm256_and_si256(bits, _mm256_set1_epi8(16))
+}
+
+/// Blocks of 32: scales and offsets of both panels, and a quad.
+macro_rules! blocks_of_32 {
+    ($format:ty, $bytes:literal, $sums:ident, |$block:ident| $scales:expr, |$at:ident, $p:ident, $q:ident| $quad:expr) => {
+        impl Blocks for $format {
+            const BYTES: usize = $bytes;
+            const GROUPS: usize = 1;
+            const QUADS: usize = 8;
+            const SUMS: usize = sums::$sums;
+            type Scales = ([__m256; PANELS], [__m256; PANELS]);
+
+            #[inline]
+            #[target_feature(enable = "avx2,f16c")]
+            unsafe fn scales($block: *const u8) -> Self::Scales {
+                // SAFETY: the caller's.
+                unsafe { $scales }
+            }
+
+            #[inline(always)]
+            unsafe fn scale((scales, offsets): &Self::Scales, p: usize, _: usize) -> (__m256, __m256) {
+                (scales[p], offsets[p])
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            unsafe fn quad($at: *const u8, $p: usize, _: usize, $q: usize) -> __m256i {
+                // SAFETY: the caller's.
+                unsafe { $quad }
+            }
+        }
+    };
+}
+
+/// Scales; levels are less by `n`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn centred(block: *const u8, n: f32) -> ([__m256; PANELS], [__m256; PANELS]) {
+    // SAFETY: the caller's.
+    let scales = unsafe { halves(block) };
+    let n = _mm256_set1_ps(-n);
+    (scales, [_mm256_mul_ps(scales[0], n), _mm256_mul_ps(scales[1], n)])
+}
+
+blocks_of_32!(Q4_0, 18, FOUR_BITS, |block| centred(block, 8.0), |block, p, q| {
+    nibbles(load(block.add(2 * LANES), p, q % 4), q / 4 * 4)
+});
+blocks_of_32!(Q4_1, 20, FOUR_BITS, |block| (halves(block), halves(block.add(2 * LANES))), |block, p, q| {
+    nibbles(load(block.add(4 * LANES), p, q % 4), q / 4 * 4)
+});
+blocks_of_32!(Q5_0, 22, FIVE_BITS, |block| centred(block, 16.0), |block, p, q| {
+    let high = fifths(load(block.add(2 * LANES), p, 0), q);
+    _mm256_or_si256(nibbles(load(block.add(6 * LANES), p, q % 4), q / 4 * 4), high)
+});
+blocks_of_32!(Q5_1, 24, FIVE_BITS, |block| (halves(block), halves(block.add(2 * LANES))), |block, p, q| {
+    let high = fifths(load(block.add(4 * LANES), p, 0), q);
+    _mm256_or_si256(nibbles(load(block.add(8 * LANES), p, q % 4), q / 4 * 4), high)
+});
+blocks_of_32!(Q8_0, 34, SIGNED, |block| (halves(block), [_mm256_setzero_ps(); PANELS]), |block, p, q| {
+    load(block.add(2 * LANES), p, q)
+});
+
+/// The scales of blocks of 256 and of their minima, and a byte of each group and row.
+#[derive(Clone, Copy)]
+struct ScalesK {
+    scale: [__m256; PANELS],
+    less: [__m256; PANELS],
+    /// Of groups 0 to 3 and 4 to 7.
+    scales: [__m256i; 4],
+    minima: [__m256i; 4],
+}
+
+/// As [`scales_and_minima`], for sixteen rows.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+unsafe fn scales_k(block: *const u8) -> ScalesK {
+    // SAFETY: the caller's.
+    let (scale, min, packed) = unsafe { (halves(block), halves(block.add(2 * LANES)), block.add(4 * LANES)) };
+    let zero = _mm256_setzero_si256();
+    let (mut scales, mut minima) = ([zero; 4], [zero; 4]);
+    for half in 0..2 {
+        // SAFETY: as above.
+        let (s, m, last) = unsafe { (load(packed, half, 0), load(packed, half, 1), load(packed, half, 2)) };
+        let high = |v| _mm256_and_si256(_mm256_srli_epi32::<2>(v), _mm256_set1_epi8(0x30));
+        scales[half] = _mm256_and_si256(s, _mm256_set1_epi8(0x3f));
+        scales[2 + half] = _mm256_or_si256(nibbles(last, 0), high(s));
+        minima[half] = _mm256_and_si256(m, _mm256_set1_epi8(0x3f));
+        minima[2 + half] = _mm256_or_si256(nibbles(last, 4), high(m));
+    }
+    let less = [_mm256_sub_ps(_mm256_setzero_ps(), min[0]), _mm256_sub_ps(_mm256_setzero_ps(), min[1])];
+    ScalesK { scale, less, scales, minima }
+}
+
+/// The bytes of group `g` and panel `p`.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn bytes_of<const N: usize>(bytes: &[__m256i; N], p: usize, g: usize) -> __m128i {
+    debug_assert!((PANELS * g + p + 1) * PANEL_ROWS <= 32 * N);
+    // SAFETY: they are in the registers.
+    unsafe { _mm_loadl_epi64(bytes.as_ptr().cast::<u8>().add((PANELS * g + p) * PANEL_ROWS).cast()) }
+}
+
+/// Blocks of 256 in groups of 32.
+macro_rules! blocks_k {
+    ($format:ty, $bytes:literal, $sums:ident, |$block:ident, $p:ident, $g:ident, $q:ident| $quad:expr) => {
+        impl Blocks for $format {
+            const BYTES: usize = $bytes;
+            const GROUPS: usize = 8;
+            const QUADS: usize = 8;
+            const SUMS: usize = sums::$sums;
+            type Scales = ScalesK;
+
+            #[inline]
+            #[target_feature(enable = "avx2,f16c")]
+            unsafe fn scales(block: *const u8) -> ScalesK {
+                // SAFETY: the caller's.
+                unsafe { scales_k(block) }
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            unsafe fn scale(k: &ScalesK, p: usize, g: usize) -> (__m256, __m256) {
+                let float = |bytes| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+                let (scale, min) = (float(bytes_of(&k.scales, p, g)), float(bytes_of(&k.minima, p, g)));
+                (_mm256_mul_ps(scale, k.scale[p]), _mm256_mul_ps(min, k.less[p]))
+            }
+
+            #[inline]
+            #[target_feature(enable = "avx2")]
+            unsafe fn quad($block: *const u8, $p: usize, $g: usize, $q: usize) -> __m256i {
+                // SAFETY: the caller's.
+                unsafe { $quad }
+            }
+        }
+    };
+}
+
+blocks_k!(Q4K, 144, FOUR_BITS, |block, p, g, q| {
+    nibbles(load(block.add(16 * LANES), p, 8 * (g / 2) + q), 4 * (g % 2))
+});
+blocks_k!(Q5K, 176, FIVE_BITS, |block, p, g, q| {
+    let high = fifths(load(block.add(16 * LANES), p, q), g);
+    _mm256_or_si256(nibbles(load(block.add(48 * LANES), p, 8 * (g / 2) + q), 4 * (g % 2)), high)
+});
+
+/// The scales of blocks of 256, and a signed byte of each group of 16 and row.
+#[derive(Clone, Copy)]
+struct Scales6K {
+    scale: [__m256; PANELS],
+    bytes: [__m256i; 8],
+}
+
+impl Blocks for Q6K {
+    const BYTES: usize = 210;
+    const GROUPS: usize = 16;
+    const QUADS: usize = 4;
+    const SUMS: usize = sums::SIX_BITS;
+    type Scales = Scales6K;
+
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    unsafe fn scales(block: *const u8) -> Scales6K {
+        let mut bytes = [_mm256_setzero_si256(); 8];
+        for (n, bytes) in bytes.iter_mut().enumerate() {
+            // SAFETY: the caller's.
+            *bytes = unsafe { load(block.add(192 * LANES), n % 2, n / 2) };
+        }
+        // SAFETY: as above.
+        Scales6K { scale: unsafe { halves(block.add(208 * LANES)) }, bytes }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn scale(k: &Scales6K, p: usize, g: usize) -> (__m256, __m256) {
+        let byte = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes_of(&k.bytes, p, g)));
+        let scale = _mm256_mul_ps(byte, k.scale[p]);
+        (scale, _mm256_mul_ps(scale, _mm256_set1_ps(-32.0)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quad(block: *const u8, p: usize, g: usize, q: usize) -> __m256i {
+        // Halves of 128, quarters of 32 in them, two groups in each.
+        let (half, quarter, part) = (g / 8, g / 2 % 4, g % 2);
+        // SAFETY: the caller's.
+        let (low, high) = unsafe {
+            (
+                load(block, p, 16 * half + 8 * (quarter % 2) + 4 * part + q),
+                load(block.add(128 * LANES), p, 8 * half + 4 * part + q),
+            )
+        };
+        let high = _mm256_srlv_epi32(high, _mm256_set1_epi32(2 * quarter as i32));
+        let high = _mm256_slli_epi32::<4>(_mm256_and_si256(high, _mm256_set1_epi8(3)));
+        _mm256_or_si256(nibbles(low, quarter / 2 * 4), high)
+    }
+}
