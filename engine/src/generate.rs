@@ -2,7 +2,7 @@
 //! is already computed, tokens verified several at a time, and edits bounded while they are written.
 
 use crate::channels::Splitter;
-use crate::clean::licence::Licence;
+use crate::clean::licence::{Licence, signature};
 use crate::control::Control;
 use crate::draft::TextDraft;
 use crate::error::Result;
@@ -75,6 +75,9 @@ pub struct Generator {
     cached: Vec<u32>,
     slots: Vec<PrefixSlot>,
     speculate: bool,
+    shorten: bool,
+    /// Of each token of the vocabulary.
+    signatures: Vec<u64>,
 }
 
 impl Generator {
@@ -84,12 +87,27 @@ impl Generator {
     /// If it cannot be allocated.
     pub fn new(lm: CausalLm, context_tokens: usize, kv: KvType) -> Result<Generator> {
         let cache = lm.new_cache(context_tokens.min(lm.architecture().max_position_embeddings), kv)?;
-        Ok(Generator { lm, cache, cached: Vec::new(), slots: Vec::new(), speculate: true })
+        let signatures = lm.tokenizer().tokens().map(signature).collect();
+        Ok(Generator {
+            lm,
+            signatures,
+            cache,
+            cached: Vec::new(),
+            slots: Vec::new(),
+            speculate: true,
+            shorten: true,
+        })
     }
 
     /// Turns drafts on or off (they are on): the text is the same, only later.
     pub fn set_speculation(&mut self, on: bool) {
         self.speculate = on;
+    }
+
+    /// Turns on or off (it is on) that with a licence only the logits of tokens are computed that it could
+    /// allow: the text is the same, only later.
+    pub fn set_shortlist(&mut self, on: bool) {
+        self.shorten = on;
     }
 
     /// The model.
@@ -138,11 +156,17 @@ impl Generator {
     pub fn generate(&mut self, task: Task<'_>, control: &mut Control) -> Result<Generated> {
         let last = task.prompt.len().saturating_sub(1);
         let computed = self.rewind_to(task.prompt, last)?;
+        let licence = task.licence.as_ref().filter(|_| self.shorten);
+        let among = licence.map(|licence| self.shortlist(licence));
         let logits = control.stage(Stage::Prefill, |control| {
-            self.extend(task.prompt, last, control)?;
-            // The prompt's last token: its logits choose the first token of the answer.
-            let logits = self.lm.forward(&task.prompt[last..], &mut self.cache, Pass::PrefillLast)?;
-            self.cached.extend(&task.prompt[last..]);
+            // The last chunk has the prompt's last token, whose logits choose the first token of the answer.
+            let whole_chunks = (last - self.cached.len()) / PREFILL_CHUNK_TOKENS * PREFILL_CHUNK_TOKENS;
+            self.extend(task.prompt, self.cached.len() + whole_chunks, control)?;
+            control.check()?;
+            let rest = &task.prompt[self.cached.len()..];
+            let among = among.as_deref();
+            let logits = self.lm.forward_among(rest, &mut self.cache, Pass::PrefillLast, among)?;
+            self.cached.extend(rest);
             to_rows(logits)
         })?;
         let prefilled_tokens = task.prompt.len() - computed;
@@ -151,7 +175,13 @@ impl Generator {
         let ending = self.ending(task.one_line);
         let draft = task.draft.filter(|_| self.speculate);
         let draft = draft.map(|text| TextDraft::new(text, ending, MAX_FEW_ROWS - 1));
-        let mut answer = Answer::new(self.lm.tokenizer(), task.one_line, task.licence, max_tokens);
+        let mut answer = Answer {
+            one_line: task.one_line,
+            licence: task.licence,
+            among,
+            max_tokens,
+            ..Answer::new(self.lm.tokenizer())
+        };
         let written = control.stage(Stage::Generate, |control| {
             write(&self.lm, &mut self.cache, &mut answer, draft, logits, control)
         });
@@ -169,6 +199,21 @@ impl Generator {
             true => tokenizer.encode("\n\n").unwrap_or_default(),
             false => tokenizer.eos().into_iter().collect(),
         }
+    }
+
+    /// The tokens an edit that `licence` allows could be made of, in rising order.
+    fn shortlist(&self, licence: &Licence) -> Vec<u32> {
+        let (alphabet, tokenizer) = (licence.alphabet(), self.lm.tokenizer());
+        let admits = |id: u32| {
+            let bytes = tokenizer.token_bytes(id);
+            !bytes.is_empty() && alphabet.admits(bytes)
+        };
+        let all = (0u32..).zip(&self.signatures).filter(|(_, signature)| alphabet.has_all(**signature));
+        let mut tokens: Vec<u32> = all.map(|(id, _)| id).filter(|id| admits(*id)).collect();
+        tokens.extend(tokenizer.end_of_generation());
+        tokens.sort_unstable();
+        tokens.dedup();
+        tokens
     }
 
     /// Keeps of the cache, or takes from a slot, what `prompt` begins with, at most `most` tokens.
@@ -241,7 +286,7 @@ fn write(
         proposed = draft.as_mut().map_or(Vec::new(), |d| d.propose(lm.tokenizer(), &answer.written()));
         proposed.truncate(cache.capacity().saturating_sub(cache.len() + 1));
         let tokens: Vec<u32> = std::iter::once(last).chain(proposed.iter().copied()).collect();
-        logits = to_rows(lm.forward(&tokens, cache, Pass::Decode)?)?;
+        logits = to_rows(lm.forward_among(&tokens, cache, Pass::Decode, answer.among.as_deref())?)?;
         passes += 1;
     }
 }
@@ -251,6 +296,8 @@ struct Answer<'a> {
     tokenizer: &'a Tokenizer,
     one_line: bool,
     licence: Option<Licence>,
+    /// The tokens logits are of, in rising order, if not all.
+    among: Option<Vec<u32>>,
     max_tokens: usize,
     tokens: Vec<u32>,
     bytes: Vec<u8>,
@@ -264,31 +311,33 @@ const FIRST_TRIES: usize = 4;
 const SORTED_FIRST: usize = 256;
 
 impl<'a> Answer<'a> {
-    fn new(
-        tokenizer: &'a Tokenizer,
-        one_line: bool,
-        licence: Option<Licence>,
-        max_tokens: usize,
-    ) -> Answer<'a> {
+    fn new(tokenizer: &'a Tokenizer) -> Answer<'a> {
         let (tokens, bytes, splitter) = Default::default();
-        Answer { tokenizer, one_line, licence, max_tokens, tokens, bytes, splitter, end: None }
+        let (one_line, licence, among, max_tokens, end) = Default::default();
+        Answer { tokenizer, one_line, licence, among, max_tokens, tokens, bytes, splitter, end }
+    }
+
+    /// The token of the `at`-th logit.
+    fn token(&self, at: usize) -> u32 {
+        self.among.as_ref().map_or(at as u32, |among| among[at])
     }
 
     /// Takes the likeliest token that is licensed; `false` once the answer has come to its end.
     fn choose(&mut self, logits: &mut [f32]) -> bool {
-        if self.tokens.len() >= self.max_tokens {
+        if self.tokens.len() >= self.max_tokens || logits.is_empty() {
             self.end = Some(End::Limit);
             return false;
         }
         for _ in 0..FIRST_TRIES {
-            let token = argmax(logits);
+            let at = argmax(logits);
+            let token = self.token(at);
             if self.is_licensed(token) {
                 return self.take(token);
             }
-            logits[token as usize] = f32::NEG_INFINITY;
+            logits[at] = f32::NEG_INFINITY;
         }
         match self.likeliest_licensed(logits) {
-            Some(token) => self.take(token),
+            Some(at) => self.take(self.token(at as usize)),
             None => {
                 self.end = Some(End::Limit);
                 false
@@ -296,6 +345,7 @@ impl<'a> Answer<'a> {
         }
     }
 
+    /// The place of its logit.
     fn likeliest_licensed(&self, logits: &[f32]) -> Option<u32> {
         let likelier = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
@@ -305,10 +355,11 @@ impl<'a> Answer<'a> {
         }
         let (first, rest) = order.split_at_mut(top);
         first.sort_unstable_by(likelier);
-        let found = first.iter().find(|token| self.is_licensed(**token)).copied();
+        let licensed = |at: &&u32| self.is_licensed(self.token(**at as usize));
+        let found = first.iter().find(licensed).copied();
         found.or_else(|| {
             rest.sort_unstable_by(likelier);
-            rest.iter().find(|token| self.is_licensed(**token)).copied()
+            rest.iter().find(licensed).copied()
         })
     }
 
@@ -390,12 +441,12 @@ fn to_rows(logits: Option<candle_core::Tensor>) -> Result<Vec<Vec<f32>>> {
 }
 
 /// The first of the highest.
-fn argmax(logits: &[f32]) -> u32 {
+fn argmax(logits: &[f32]) -> usize {
     let mut best = 0;
     for (i, l) in logits.iter().enumerate() {
         if *l > logits[best] {
             best = i;
         }
     }
-    best as u32
+    best
 }

@@ -5,7 +5,7 @@ use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use undertone_engine::clean::dictionary::Dictionary;
 use undertone_engine::clean::fidelity::{Policy, check};
-use undertone_engine::clean::licence::Licence;
+use undertone_engine::clean::licence::{Licence, signature};
 
 /// What a model knows.
 const KNOWN: &[&str] = &[
@@ -240,6 +240,38 @@ fn random_texts_are_faithful_and_never_stuck() {
     }
     println!("{} of {texts} refused {failed:#?}", failed.len());
     assert!(failed.len() * 100 <= texts, "{} of {texts}: {failed:#?}", failed.len());
+}
+
+/// Every stretch of bytes of what is licensed is admitted; of what a vocabulary has besides, next to nothing.
+#[test]
+fn the_alphabet_admits_all_that_is_licensed() {
+    let mut rng = SmallRng::seed_from_u64(11);
+    let mut admitted = |raw: &str, lang: &str, text: &str| {
+        let alphabet = licence(raw, lang).alphabet();
+        for (from, to) in (0..text.len()).flat_map(|from| (from + 1..=(from + 9)).map(move |to| (from, to))) {
+            let Some(token) = text.as_bytes().get(from..to) else { continue };
+            let why = || format!("{:?} of {text:?}: {raw}", String::from_utf8_lossy(token));
+            assert!(alphabet.admits(token) && alphabet.has_all(signature(token)), "{}", why());
+        }
+    };
+    for (raw, text) in LICENSED {
+        admitted(raw, "en", text);
+    }
+    for (lang, raw) in TRANSCRIPTS {
+        for _ in 0..30 {
+            let (text, _) = walk(raw, lang, &mut rng);
+            admitted(raw, lang, &text);
+        }
+    }
+    let alphabet = licence("we received the house on Wednesday, the 5th", "en").alphabet();
+    let admits =
+        |token: &str| alphabet.admits(token.as_bytes()) && alphabet.has_all(signature(token.as_bytes()));
+    for token in [" we", "We", " RECE", "ived", "day", ".\n", "5", " house", "?"] {
+        assert!(admits(token), "{token}");
+    }
+    for token in ["we5", "use5", "cave", "ech", "的", " horse", "é", "{", "55"] {
+        assert!(!admits(token), "{token}");
+    }
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Drafts and kept prefixes change the time and not one token.
+//! Drafts, kept prefixes and shortlists change the time and not one token.
 
 #![allow(clippy::unwrap_used)]
 
@@ -87,7 +87,10 @@ fn compare(model: &str, kv: KvType, texts: usize, max_tokens: usize) {
     let (mut drafted, mut accepted, mut passes, mut tokens) = (0, 0, 0, 0);
     for n in 0..texts {
         let (text, other, licensed) = (dictation(&mut rng), dictation(&mut rng), n % 2 == 0);
+        // All logits of one token at a time.
+        bench.generator.set_shortlist(false);
         let plain = bench.write(&text, None, licensed, max_tokens);
+        bench.generator.set_shortlist(true);
         assert_eq!((plain.drafted, plain.accepted), (0, 0));
         let source = if n % 10 == 9 { &other } else { &text };
         let fast = bench.write(&text, Some(source), licensed, max_tokens);

@@ -29,6 +29,8 @@ mod math;
 pub mod norm;
 /// Dot products for few rows, tiles for many: which of them a caller asks for.
 pub mod regime;
+/// `x += h`.
+pub mod residual;
 /// Rotary position embedding, interleaved and half-split.
 pub mod rope;
 /// A weight matrix: dense or quantised rows over mapped or owned bytes.

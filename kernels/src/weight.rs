@@ -118,6 +118,14 @@ impl Weight {
             .for_each(|(out, rows)| interleaved::interleave(ty, rows, row_bytes, out));
     }
 
+    /// The same weight interleaved, in memory of its own, where that is of use ([`Weight::interleaved_bytes`]).
+    pub fn to_interleaved(&self) -> Option<Weight> {
+        let mut bytes = vec![0u8; Weight::interleaved_bytes(self.ty, self.rows, self.cols)?];
+        self.interleave(&mut bytes);
+        let len = bytes.len();
+        Weight::interleaved(Arc::new(bytes), 0..len, self.ty, self.rows, self.cols).ok()
+    }
+
     /// A `[rows, cols]` matrix over `bytes[range]` as [`Weight::interleave`] left it.
     ///
     /// # Errors

@@ -11,9 +11,10 @@ use std::sync::Arc;
 use undertone_kernels::activation::gated;
 use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::kv_append::kv_append;
-use undertone_kernels::linear::{gather_rows, linear};
+use undertone_kernels::linear::{gather_rows, linear, linear_rows};
 use undertone_kernels::norm::rms_norm;
 use undertone_kernels::regime::{MAX_FEW_ROWS, Regime};
+use undertone_kernels::residual::add_to;
 use undertone_kernels::rope::rope;
 use undertone_kernels::weight::Weight;
 
@@ -148,6 +149,21 @@ impl CausalLm {
     /// [`ModelError::ContextFull`] if they do not fit, [`ModelError::PassLength`] if there are none
     /// or too many for the pass; a token outside the vocabulary.
     pub fn forward(&self, tokens: &[u32], cache: &mut KvCache, pass: Pass) -> Result<Option<Tensor>> {
+        self.forward_among(tokens, cache, pass, None)
+    }
+
+    /// As [`CausalLm::forward`], with the logits of the tokens `among` only, in their order: a small part of the
+    /// output head, which can be most of a model.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`], or if one of them is not in the vocabulary.
+    pub fn forward_among(
+        &self,
+        tokens: &[u32],
+        cache: &mut KvCache,
+        pass: Pass,
+        among: Option<&[u32]>,
+    ) -> Result<Option<Tensor>> {
         if tokens.is_empty() || (pass == Pass::Decode && tokens.len() > MAX_FEW_ROWS) {
             return Err(ModelError::PassLength { tokens: tokens.len(), pass });
         }
@@ -158,8 +174,8 @@ impl CausalLm {
             x = (x * self.architecture.embedding_scale as f64)?;
         }
         for n in 0..self.layers.len() {
-            x = self.attend(n, &x, position, cache, regime)?;
-            x = self.feed_forward(&self.layers[n], &x, regime)?;
+            self.attend(n, &x, position, cache, regime)?;
+            self.feed_forward(&self.layers[n], &x, regime)?;
         }
         cache.advance(tokens.len());
         let (x, regime) = match pass {
@@ -169,17 +185,17 @@ impl CausalLm {
             Pass::Decode | Pass::Score => (x, regime),
         };
         let x = rms_norm(&x, &self.norm, self.architecture.rms_norm_eps)?;
-        Ok(Some(linear(&x, &self.head, None, regime)?))
+        Ok(Some(match (among, regime) {
+            (None, _) => linear(&x, &self.head, None, regime)?,
+            (Some(among), Regime::Few) => linear_rows(&x, &self.head, among)?,
+            (Some(among), Regime::Many) => {
+                linear(&x, &self.head, None, regime)?.index_select(&Tensor::new(among, x.device())?, 1)?
+            }
+        }))
     }
 
-    fn attend(
-        &self,
-        n: usize,
-        x: &Tensor,
-        position: usize,
-        cache: &KvCache,
-        regime: Regime,
-    ) -> Result<Tensor> {
+    /// Adds layer `n`'s attention to `x`.
+    fn attend(&self, n: usize, x: &Tensor, position: usize, cache: &KvCache, regime: Regime) -> Result<()> {
         let (a, layer) = (&self.architecture, &self.layers[n]);
         let eps = a.rms_norm_eps;
         let h = rms_norm(x, &layer.attn_norm, eps)?;
@@ -205,10 +221,11 @@ impl CausalLm {
         if let Some(norm) = &layer.post_attn_norm {
             h = rms_norm(&h, norm, eps)?;
         }
-        Ok((x + h)?)
+        Ok(add_to(x, &h)?)
     }
 
-    fn feed_forward(&self, layer: &Layer, x: &Tensor, regime: Regime) -> Result<Tensor> {
+    /// Adds the layer's perceptron to `x`.
+    fn feed_forward(&self, layer: &Layer, x: &Tensor, regime: Regime) -> Result<()> {
         let eps = self.architecture.rms_norm_eps;
         let h = rms_norm(x, &layer.ffn_norm, eps)?;
         let (gate, up) = (linear(&h, &layer.gate, None, regime)?, linear(&h, &layer.up, None, regime)?);
@@ -216,7 +233,7 @@ impl CausalLm {
         if let Some(norm) = &layer.post_ffn_norm {
             h = rms_norm(&h, norm, eps)?;
         }
-        Ok((x + h)?)
+        Ok(add_to(x, &h)?)
     }
 }
 

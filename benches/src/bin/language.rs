@@ -12,6 +12,7 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 use undertone_benches::{in_pool, time_ms};
+use undertone_engine::telemetry::Stage;
 use undertone_engine::{Engine, EngineConfig, Request};
 use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::footprint::PREFILL_CHUNK_TOKENS;
@@ -67,8 +68,17 @@ fn clean(config: EngineConfig) -> Result<()> {
         let start = Instant::now();
         let done = engine.clean(&line, Request::default())?;
         let ms = start.elapsed().as_secs_f64() * 1e3;
-        let tokens = done.record.text.generated_tokens;
-        writeln!(out, "{}", json!({ "ms": ms, "text": done.text, "tokens": tokens }))?;
+        let (times, counts) = (&done.record.times, &done.record.text);
+        let report = json!({
+            "ms": ms,
+            "text": done.text,
+            "prompt_tokens": counts.prefilled_tokens,
+            "tokens": counts.generated_tokens,
+            "passes": counts.passes,
+            "prefill_ms": times.ms(Stage::Prefill),
+            "generate_ms": times.ms(Stage::Generate),
+        });
+        writeln!(out, "{report}")?;
         out.flush()?;
     }
     Ok(())

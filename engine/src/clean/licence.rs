@@ -7,6 +7,8 @@
 //! and knows the other ([`Dictionary`]). What it licenses passes [`super::fidelity::check`] under
 //! [`super::fidelity::Policy::Standard`] but for rare coincidences, so that check has the last word.
 
+/// Which characters there can be.
+mod alphabet;
 /// What may be left out.
 mod drops;
 /// The ways to write a word.
@@ -17,6 +19,8 @@ mod marks;
 mod said;
 /// Spellings of a word.
 mod spelling;
+
+pub use alphabet::{Alphabet, signature};
 
 use super::dictionary::Dictionary;
 use forms::Touch;
@@ -86,6 +90,11 @@ impl Licence {
         let state = State { place, respelled: 0, dropped: 0, repaired: false, from: 0, cut: 0 };
         let text = Text { states: vec![state], recent: [' '; 2], bytes: 0, asks: false };
         Licence { said: Arc::new(said), text, partial: Vec::new() }
+    }
+
+    /// What all licensed texts are made of: [`Licence::allows`] nothing that this does not admit.
+    pub fn alphabet(&self) -> Alphabet {
+        Alphabet::new(&self.said)
     }
 
     /// Whether the text so far followed by `bytes` is still the beginning of a licensed edit. They

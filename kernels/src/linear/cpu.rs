@@ -1,3 +1,4 @@
+use crate::dots::interleaved::LANES;
 use crate::dots::{Dots, Tiles};
 use crate::gemm::{self, PANEL, Rows};
 use crate::isa::per_isa;
@@ -49,7 +50,9 @@ pub fn linear(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, bias: Option
         match (&tiles, regime) {
             // SAFETY: each task has columns of `y` of its own.
             (Some(tiles), _) => unsafe { tiles.columns(weight, bias, (from, to), out) },
-            (None, Regime::Few) => dot_rows(isa, dots.as_ref(), x, m, weight, bias, from, to, out),
+            (None, Regime::Few) => {
+                dot_rows(isa, dots.as_ref(), x, m, weight, bias, (from..to).map(|row| (row, row)), out)
+            }
             (None, Regime::Many) => tile_rows(isa, x, m, weight, bias, from, to, out),
         }
     };
@@ -57,6 +60,58 @@ pub fn linear(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, bias: Option
     if parallel { (0..tasks).into_par_iter().for_each(task) } else { (0..tasks).for_each(task) }
 }
 
+/// Rows of the weight a task of [`linear_rows`] takes.
+const ROWS_A_TASK: usize = 256;
+
+/// Columns `rows` of what [`linear`] makes of a few rows, bit for bit: `y[m, rows.len()]`. Rows in rising order
+/// are read together.
+///
+/// # Panics
+/// If the lengths disagree, `m` exceeds [`MAX_FEW_ROWS`], or a row is not the weight's.
+pub fn linear_rows(isa: Isa, x: &[f32], weight: &Weight, rows: &[u32], y: &mut [f32]) {
+    let (m, cols) = (x.len() / weight.cols(), weight.cols());
+    assert!(m <= MAX_FEW_ROWS && x.len() == m * cols && y.len() == m * rows.len());
+    if m == 0 {
+        return;
+    }
+    let tiles = weight.is_interleaved().then(|| Tiles::new(isa, weight.block_type(), x, cols)).flatten();
+    let dots = match &tiles {
+        None if isa > Isa::Scalar => Dots::new(isa, weight.block_type(), x, cols),
+        _ => None,
+    };
+    let out = Rows { ptr: y.as_mut_ptr(), stride: rows.len() };
+    rows.par_chunks(ROWS_A_TASK).enumerate().for_each(|(task, rows)| {
+        let out = out.offset(task * ROWS_A_TASK);
+        match &tiles {
+            Some(tiles) => tile_these(tiles, m, weight, rows, out),
+            None => {
+                let places = rows.iter().enumerate().map(|(at, row)| (*row as usize, at));
+                dot_rows(isa, dots.as_ref(), x, m, weight, None, places, out)
+            }
+        }
+    });
+}
+
+/// Rows `rows` of an interleaved weight: the others that lie beside them are computed in vain.
+fn tile_these(tiles: &Tiles, m: usize, weight: &Weight, rows: &[u32], out: Rows<*mut f32>) {
+    let mut beside = [0f32; MAX_FEW_ROWS * LANES];
+    let mut at = 0;
+    for rows in rows.chunk_by(|a, b| *a as usize / LANES == *b as usize / LANES) {
+        let first = rows[0] as usize / LANES * LANES;
+        let y = Rows { ptr: beside.as_mut_ptr().wrapping_sub(first), stride: LANES };
+        // SAFETY: column `first` of `y` is the first of `beside`, which has room for all that follow.
+        unsafe { tiles.columns(weight, None, (first, (first + LANES).min(weight.rows())), y) };
+        for row in rows {
+            for i in 0..m {
+                // SAFETY: `y` of `linear_rows` has a column for each of its rows, and this task owns these.
+                unsafe { *out.ptr.add(i * out.stride + at) = beside[i * LANES + *row as usize % LANES] };
+            }
+            at += 1;
+        }
+    }
+}
+
+/// Dot products with rows of the weight, each with the column of `y` it is for.
 #[allow(clippy::too_many_arguments)]
 fn dot_rows(
     isa: Isa,
@@ -65,12 +120,11 @@ fn dot_rows(
     m: usize,
     weight: &Weight,
     bias: Option<&[f32]>,
-    from: usize,
-    to: usize,
+    rows: impl Iterator<Item = (usize, usize)>,
     out: Rows<*mut f32>,
 ) {
     let cols = weight.cols();
-    for row in from..to {
+    for (row, column) in rows {
         let mut acc = [0f32; MAX_FEW_ROWS];
         match dots {
             Some(dots) => dots.row(&weight.row(row), &mut acc[..m]),
@@ -78,9 +132,8 @@ fn dot_rows(
         }
         let (scale, bias) = (weight.scale(row), bias.map_or(0.0, |b| b[row]));
         for (i, acc) in acc[..m].iter().enumerate() {
-            // SAFETY: `i < m`, `row < rows`; each task owns its own rows of the weight, which
-            // are columns of `y` nobody else writes.
-            unsafe { *out.ptr.add(i * out.stride + row) = acc * scale + bias };
+            // SAFETY: `i < m`, and each task owns the columns of `y` it is given.
+            unsafe { *out.ptr.add(i * out.stride + column) = acc * scale + bias };
         }
     }
 }
@@ -240,6 +293,27 @@ mod tests {
                     for size in sizes {
                         assert!(in_batches_of(*size) == alone, "{ty:?} {isa:?} {regime:?} {size}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn some_rows_are_those_of_all() {
+        use BlockType::*;
+        for (ty, cols) in [(F16, 83), (Q4_1, 96), (Q6K, 512)] {
+            let weight = random_weight(ty, 1000, cols);
+            let beside = weight.to_interleaved().into_iter();
+            let some: Vec<u32> = (0..1000).filter(|row| row * 7 % 11 < 4).chain([3]).collect();
+            for weight in beside.chain([weight]) {
+                for (isa, m) in Isa::available().flat_map(|isa| [1, 3, 8].map(|m| (isa, m))) {
+                    let x = noise(m * cols, 11);
+                    let (mut all, mut y) = (vec![f32::NAN; m * 1000], vec![f32::NAN; m * some.len()]);
+                    linear(isa, Regime::Few, &x, &weight, None, &mut all);
+                    linear_rows(isa, &x, &weight, &some, &mut y);
+                    let want = (0..m).flat_map(|i| some.iter().map(move |row| (i, *row)));
+                    let want = want.map(|(i, row)| all[i * 1000 + row as usize].to_bits());
+                    assert!(y.iter().map(|v| v.to_bits()).eq(want), "{ty:?} {isa:?} m={m}");
                 }
             }
         }

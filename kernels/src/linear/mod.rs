@@ -45,6 +45,28 @@ pub fn linear(x: &Tensor, weight: &Weight, bias: Option<&[f32]>, regime: Regime)
     x.apply_op1_no_bwd(&LinearOp { weight, bias, regime })
 }
 
+/// Columns `rows` of what [`linear`] makes of a few rows `x [.., cols]` without a bias, bit for bit, and no others:
+/// `[m, rows.len()]`.
+///
+/// # Errors
+/// If `x` is not contiguous f32 with the weight's columns, has more than [`MAX_FEW_ROWS`] rows, or a row is not
+/// the weight's.
+pub fn linear_rows(x: &Tensor, weight: &Weight, rows: &[u32]) -> Result<Tensor> {
+    let (storage, layout) = x.storage_and_layout();
+    let candle_core::Storage::Cpu(storage) = &*storage else { bail!("linear_rows: not in main memory") };
+    let x = crate::contiguous(storage, layout)?;
+    let m = x.len() / weight.cols();
+    if layout.dims().last() != Some(&weight.cols()) || m > MAX_FEW_ROWS {
+        bail!("linear_rows: {:?} against {weight:?}", layout.dims())
+    }
+    if let Some(row) = rows.iter().find(|row| **row as usize >= weight.rows()) {
+        bail!("linear_rows: row {row} of {weight:?}")
+    }
+    let mut y = vec![0f32; m * rows.len()];
+    cpu::linear_rows(Isa::current(), x, weight, rows, &mut y);
+    Tensor::from_vec(y, (m, rows.len()), &candle_core::Device::Cpu)
+}
+
 /// Rows `ids` of `weight [rows, cols]` as f32 `[ids.len(), cols]`.
 ///
 /// # Errors

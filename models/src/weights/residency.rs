@@ -108,24 +108,25 @@ impl MappedFile {
     /// If the system cannot tell (`mincore`).
     #[cfg(unix)]
     pub fn resident_bytes(&self) -> Result<usize, ResidencyError> {
-        let mut pages = vec![0u8; self.map.len().div_ceil(page_bytes())];
-        // SAFETY: the range is this mapping, and `pages` has one byte for each of its pages.
-        // glibc wants `*mut c_char` for the vector on some targets, hence the cast.
-        let failed = unsafe {
-            libc::mincore(self.map.as_ptr() as *mut libc::c_void, self.map.len(), pages.as_mut_ptr().cast())
-        };
-        if failed != 0 {
-            return Err(ResidencyError::System {
-                what: "tell the residency of",
-                source: io::Error::last_os_error(),
-            });
-        }
         let page = page_bytes();
-        let resident = |range: Range<usize>| {
-            let pages = &pages[range.start / page..range.end.div_ceil(page)];
-            (pages.iter().filter(|p| **p & 1 == 1).count() * page).min(range.len())
-        };
-        Ok(self.needed().into_iter().map(resident).sum())
+        let mut resident_bytes = 0;
+        for range in self.needed() {
+            // Pages that were given up are not asked for: to find them costs the system a search for each.
+            let mut pages = vec![0u8; range.len().div_ceil(page)];
+            // SAFETY: the range is in this mapping and begins at a page, and `pages` has one byte for each of its
+            // pages. glibc wants `*mut c_char` for the vector on some targets, hence the cast.
+            let failed = unsafe {
+                let start = self.map.as_ptr().add(range.start);
+                libc::mincore(start as *mut libc::c_void, range.len(), pages.as_mut_ptr().cast())
+            };
+            if failed != 0 {
+                let source = io::Error::last_os_error();
+                return Err(ResidencyError::System { what: "tell the residency of", source });
+            }
+            let resident = pages.iter().filter(|page| **page & 1 == 1).count();
+            resident_bytes += (resident * page).min(range.len());
+        }
+        Ok(resident_bytes)
     }
 }
 

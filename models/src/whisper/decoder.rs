@@ -1,4 +1,4 @@
-use super::encoder::{AudioFeatures, FeedForward, LayerNorm, Projections};
+use super::encoder::{AudioFeatures, FeedForward, LayerNorm, Projections, rounded};
 use super::{AudioContext, WhisperConfig};
 use crate::error::Result;
 use crate::kv_cache::{KvCache, KvType};
@@ -8,6 +8,7 @@ use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::{gather_rows, linear};
 use undertone_kernels::regime::Regime;
+use undertone_kernels::residual::add_to;
 use undertone_kernels::weight::Weight;
 
 struct DecoderLayer {
@@ -70,8 +71,8 @@ impl Decoder {
             Ok(layer)
         };
         let mut embed = w.matrix("decoder.embed_tokens.weight", c.vocab_size, d)?;
-        if on_bytes && let Some(rounded) = embed.to_q8_0() {
-            embed = rounded;
+        if on_bytes {
+            embed = rounded(embed);
         }
         Ok(Decoder {
             embed,
@@ -139,8 +140,9 @@ impl Decoder {
         let (m, d) = (tokens.len() / batch, self.config.d_model);
         let position = cache.check(m)?;
         let positions: Vec<u32> = (0..batch).flat_map(|_| position as u32..(position + m) as u32).collect();
-        let embedded = (gather_rows(&self.embed, tokens)? + gather_rows(&self.positions, &positions)?)?;
-        let mut x = embedded.reshape((batch, m, d))?;
+        let embedded = gather_rows(&self.embed, tokens)?;
+        add_to(&embedded, &gather_rows(&self.positions, &positions)?)?;
+        let x = embedded.reshape((batch, m, d))?;
         let scale = 1.0 / ((d / self.config.decoder_attention_heads) as f32).sqrt();
         let regime = Regime::of_rows(m);
         let own =
@@ -154,12 +156,12 @@ impl Decoder {
             kv_append(own_keys, &p.k.forward(&h)?, position)?;
             kv_append(own_values, &p.v.forward(&h)?, position)?;
             let h = attention(&p.q.forward(&h)?, own_keys, own_values, own)?;
-            x = (x + p.out.forward(&h)?)?;
+            add_to(&x, &p.out.forward(&h)?)?;
             let p = &layer.cross_attention;
             let q = p.q.forward(&layer.cross_norm.forward(&x)?)?;
             let h = attention(&q, heard_keys, heard_values, heard)?;
-            x = (x + p.out.forward(&h)?)?;
-            x = layer.feed_forward.forward(&x)?;
+            add_to(&x, &p.out.forward(&h)?)?;
+            layer.feed_forward.add_to(&x)?;
         }
         cache.advance(m);
         self.norm.forward(&x)

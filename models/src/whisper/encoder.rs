@@ -9,6 +9,7 @@ use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::linear;
 use undertone_kernels::norm::layer_norm;
 use undertone_kernels::regime::Regime;
+use undertone_kernels::residual::add_to;
 use undertone_kernels::weight::Weight;
 
 /// PyTorch's default, which Whisper was trained with.
@@ -37,6 +38,14 @@ pub(super) struct Linear {
     bias: Option<Vec<f32>>,
 }
 
+/// Rounded to bytes where that is smaller, laid out as this processor multiplies them.
+pub(super) fn rounded(weight: Weight) -> Weight {
+    match weight.to_q8_0() {
+        Some(rounded) => rounded.to_interleaved().unwrap_or(rounded),
+        None => weight,
+    }
+}
+
 impl Linear {
     pub(super) fn load(w: &Weights, name: &str, rows: usize, cols: usize) -> Result<Linear> {
         let weight = w.matrix(&format!("{name}.weight"), rows, cols)?;
@@ -49,11 +58,8 @@ impl Linear {
         Ok(Linear { weight, bias: w.optional_vector(&format!("{name}.bias"), d)? })
     }
 
-    /// Rounds the matrix to bytes where that is smaller.
     fn round(&mut self) {
-        if let Some(rounded) = self.weight.to_q8_0() {
-            self.weight = rounded;
-        }
+        self.weight = rounded(self.weight.clone());
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -103,10 +109,10 @@ impl FeedForward {
         self.fc2.round();
     }
 
-    /// `x + fc2(gelu(fc1(norm(x))))`.
-    pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
+    /// Adds `fc2(gelu(fc1(norm(x))))` to `x`.
+    pub(super) fn add_to(&self, x: &Tensor) -> Result<()> {
         let h = gelu(&self.fc1.forward(&self.norm.forward(x)?)?)?;
-        Ok((x + self.fc2.forward(&h)?)?)
+        Ok(add_to(x, &self.fc2.forward(&h)?)?)
     }
 }
 
@@ -189,11 +195,12 @@ impl Encoder {
     ) -> std::result::Result<AudioFeatures, E> {
         let x = gelu(&conv1d(mel, &self.conv1.0, &self.conv1.1, 1)?)?;
         let x = gelu(&conv1d(&x, &self.conv2.0, &self.conv2.1, 2)?)?;
-        let mut x = self.place(&x, context)?;
+        let x = self.place(&x, context)?;
         for (n, layer) in self.layers.iter().enumerate() {
             before_layer(n)?;
-            x = (&x + self.self_attention(layer, context, &layer.norm.forward(&x)?)?)?;
-            x = layer.feed_forward.forward(&x)?;
+            let h = self.self_attention(layer, context, &layer.norm.forward(&x)?)?;
+            add_to(&x, &h).map_err(ModelError::from)?;
+            layer.feed_forward.add_to(&x)?;
         }
         Ok(AudioFeatures { features: self.norm.forward(&x)?, context })
     }
@@ -201,13 +208,15 @@ impl Encoder {
     /// Adds their places to what the convolutions `x` found there.
     fn place(&self, x: &Tensor, context: AudioContext) -> Result<Tensor> {
         if context.is_full() {
-            return Ok((x + self.positions.narrow(0, 0, context.len())?)?);
+            add_to(x, &self.positions.narrow(0, 0, context.len())?)?;
+            return Ok(x.clone());
         }
         let places = Tensor::new(context.places(), &Device::Cpu)?;
         let (dense, sampled) = (context.dense(), context.len() - context.dense());
         let silence = x.narrow(0, dense, 1)?.broadcast_as((sampled, x.dim(1)?))?;
         let x = Tensor::cat(&[&x.narrow(0, 0, dense)?, &silence], 0)?;
-        Ok((x + self.positions.index_select(&places, 0)?)?)
+        add_to(&x, &self.positions.index_select(&places, 0)?)?;
+        Ok(x)
     }
 
     fn self_attention(&self, layer: &EncoderLayer, context: AudioContext, x: &Tensor) -> Result<Tensor> {

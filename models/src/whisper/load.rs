@@ -4,6 +4,7 @@ use crate::tokenizer::Tokenizer;
 use crate::weights::{MappedFile, TensorEntry, Weights, ctranslate2, ggml, safetensors};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use undertone_kernels::{BlockType, Weight};
 
 /// A loaded Whisper model: pure functions of its inputs, all state in the caller's caches.
 pub struct Whisper {
@@ -106,8 +107,6 @@ impl Whisper {
     /// stored in more: a token reads them all, so it takes half the time of 16 bits or less. They are given
     /// up in the file.
     ///
-    /// [`Weight::to_q8_0`]: undertone_kernels::Weight::to_q8_0
-    ///
     /// # Errors
     /// As [`Whisper::open`].
     pub fn open_on_bytes(path: &Path) -> Result<Whisper> {
@@ -151,7 +150,8 @@ fn is_rounded(name: &str, tensor: &TensorEntry) -> bool {
 fn rounded_bytes(name: &str, tensor: &TensorEntry) -> Option<usize> {
     let [rows, cols] = *tensor.dims else { return None };
     let read = name.starts_with("decoder.layers.") || name == "decoder.embed_tokens.weight";
-    Some(rows * tensor.ty.q8_0_row_bytes(cols).filter(|_| read)?)
+    let row_bytes = tensor.ty.q8_0_row_bytes(cols).filter(|_| read)?;
+    Some(Weight::interleaved_bytes(BlockType::Q8_0, rows, cols).unwrap_or(rows * row_bytes))
 }
 
 impl SpeechFiles {

@@ -102,7 +102,25 @@ pub(super) fn is_wide(c: char) -> bool {
     WIDE.contains(c)
 }
 
+/// All marks, and the space between words.
+pub(super) fn all() -> impl Iterator<Item = char> {
+    CLOSING.chars().chain(WIDE.chars()).chain(OPENING.chars()).chain(" -–—’".chars())
+}
+
+/// Marks and spaces that may follow one another, of whatever stands before.
+pub(super) fn follow() -> impl Iterator<Item = (char, char)> {
+    use Mark::*;
+    let states = [Start, Word, Glued, Loose, Hyphen, Closed, Colon, Dash, Space, Opened];
+    let states =
+        states.into_iter().flat_map(|mark| [false, true].map(|pause| Between { mark, run: 0, pause }));
+    let one = move |a: char| states.clone().flat_map(move |s| [s.then(a), s.asked().filter(|_| a == '?')]);
+    let two = |a: char, then: Between| all().filter(move |b| then.then(*b).is_some()).map(move |b| (a, b));
+    // A question mark that is owed may stand behind any.
+    let asked = all().map(|a| (a, '?'));
+    all().flat_map(move |a| one(a).flatten().flat_map(move |then| two(a, then))).chain(asked)
+}
+
 /// All marks that are not ASCII.
 pub(super) fn wide_marks() -> impl Iterator<Item = char> {
-    CLOSING.chars().chain(WIDE.chars()).chain(OPENING.chars()).chain("–—’".chars()).filter(|c| !c.is_ascii())
+    all().filter(|c| !c.is_ascii())
 }

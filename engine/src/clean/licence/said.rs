@@ -210,6 +210,21 @@ impl Said {
         &self.chars[form.begin as usize..(form.begin + form.len) as usize]
     }
 
+    /// All characters of forms and gaps.
+    pub(super) fn chars(&self) -> &[char] {
+        &self.chars
+    }
+
+    /// All forms.
+    pub(super) fn forms(&self) -> &[Form] {
+        &self.forms
+    }
+
+    /// What the transcript has before each unit, and at the end.
+    pub(super) fn gaps(&self) -> impl Iterator<Item = &[char]> {
+        self.gaps.iter().map(|g| &self.chars[g.start as usize..g.end as usize])
+    }
+
     /// The forms that begin with a unit.
     pub(super) fn forms_of(&self, unit: u32) -> Range<u32> {
         let at = |i: usize| self.begins.get(i).copied().unwrap_or(0);

@@ -93,7 +93,7 @@ fn every_type_and_shape_agrees_with_the_plain_product() {
     assert!(seen > 0 || Isa::detect() < Isa::Avx512Vnni);
 }
 
-/// The same weight, its rows side by side.
+/// The same weight, its rows side by side, whatever the instruction set in use.
 fn interleaved(weight: &Weight) -> Weight {
     let (ty, rows, cols) = (weight.block_type(), weight.rows(), weight.cols());
     let len = interleaved::len_bytes(ty, rows, ty.row_bytes(cols).unwrap()).unwrap();
