@@ -56,7 +56,7 @@ pub(in super::super) unsafe fn few(
     columns: (usize, usize),
     y: Rows<*mut f32>,
 ) -> bool {
-    if !(1..=TILE_ROWS).contains(&x.rows()) {
+    if !(1..=2 * TILE_ROWS).contains(&x.rows()) {
         return false;
     }
     // SAFETY: the caller's.
@@ -87,15 +87,18 @@ unsafe fn few_of<F: Blocks>(
     for first in (from..to).step_by(LANES) {
         let columns = PanelColumns::new(bias, first, to);
         let (weights, y) = (Interleaved::<F>::new(weight, first), y.offset(first));
-        // SAFETY: the caller's.
-        unsafe {
-            match x.rows() {
-                1 => tile::<_, 1, PANELS>(x, 0, weights, &columns, y),
-                2 => tile::<_, 2, PANELS>(x, 0, weights, &columns, y),
-                3 => tile::<_, 3, PANELS>(x, 0, weights, &columns, y),
-                _ => tile::<_, TILE_ROWS, PANELS>(x, 0, weights, &columns, y),
-            }
-        };
+        let (m, mut row) = (x.rows(), 0);
+        while row < m {
+            // SAFETY: the caller's; no arm takes more rows than are left.
+            row += unsafe {
+                match m - row {
+                    1 => tile::<_, 1, PANELS>(x, row, weights, &columns, y),
+                    2 => tile::<_, 2, PANELS>(x, row, weights, &columns, y),
+                    3 => tile::<_, 3, PANELS>(x, row, weights, &columns, y),
+                    _ => tile::<_, TILE_ROWS, PANELS>(x, row, weights, &columns, y),
+                }
+            };
+        }
     }
 }
 
