@@ -11,7 +11,7 @@ use std::sync::Arc;
 use undertone_kernels::activation::gated;
 use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::kv_append::kv_append;
-use undertone_kernels::linear::{gather_rows, linear, linear_rows};
+use undertone_kernels::linear::{gather_rows, linear, linear_each, linear_rows};
 use undertone_kernels::norm::rms_norm;
 use undertone_kernels::regime::{MAX_FEW_ROWS, Regime};
 use undertone_kernels::residual::add_to;
@@ -200,9 +200,8 @@ impl CausalLm {
         let eps = a.rms_norm_eps;
         let h = rms_norm(x, &layer.attn_norm, eps)?;
         let bias = |i: usize| layer.qkv_bias.as_ref().map(|b| &b[i][..]);
-        let mut q = linear(&h, &layer.q, bias(0), regime)?;
-        let mut k = linear(&h, &layer.k, bias(1), regime)?;
-        let v = linear(&h, &layer.v, bias(2), regime)?;
+        let projections = [(&layer.q, bias(0)), (&layer.k, bias(1)), (&layer.v, bias(2))];
+        let [mut q, mut k, v] = linear_each(&h, projections, regime)?;
         if let Some((q_norm, k_norm)) = &layer.qk_norms {
             q = rms_norm(&q, q_norm, eps)?;
             k = rms_norm(&k, k_norm, eps)?;
@@ -228,7 +227,7 @@ impl CausalLm {
     fn feed_forward(&self, layer: &Layer, x: &Tensor, regime: Regime) -> Result<()> {
         let eps = self.architecture.rms_norm_eps;
         let h = rms_norm(x, &layer.ffn_norm, eps)?;
-        let (gate, up) = (linear(&h, &layer.gate, None, regime)?, linear(&h, &layer.up, None, regime)?);
+        let [gate, up] = linear_each(&h, [(&layer.gate, None), (&layer.up, None)], regime)?;
         let mut h = linear(&gated(&gate, &up, self.architecture.gate)?, &layer.down, None, regime)?;
         if let Some(norm) = &layer.post_ffn_norm {
             h = rms_norm(&h, norm, eps)?;

@@ -35,6 +35,7 @@ use crate::{BlockType, Isa};
 use activations::Activations;
 pub(crate) use activations::{nearest, scale_of};
 use formats::*;
+use std::sync::Arc;
 pub(crate) use tiles::{Tiles, interleaved};
 
 /// Numbers taken at a time, of weights and activations.
@@ -54,14 +55,22 @@ type Kernel = unsafe fn(row: &[u8], x: &[Activations], y: &mut [f32]);
 pub(crate) struct Dots {
     kernel: Kernel,
     /// By 256 columns, then by row.
-    x: Vec<Activations>,
+    x: Arc<[Activations]>,
+    /// How many rows there are.
+    m: usize,
 }
 
 impl Dots {
     /// Rounds the rows of `x [m, cols]`, or `None` if weights of type `ty` have no integer kernel.
     pub(crate) fn new(isa: Isa, ty: BlockType, x: &[f32], cols: usize) -> Option<Dots> {
-        let kernel = kernel(isa, ty, x.len() / cols)?;
-        Some(Dots { kernel, x: activations::quantize_rows(isa, x, cols) })
+        let m = x.len() / cols;
+        let kernel = kernel(isa, ty, m)?;
+        Some(Dots { kernel, x: activations::quantize_rows(isa, x, cols).into(), m })
+    }
+
+    /// The same rows for weights of another type, if that has an integer kernel.
+    pub(crate) fn for_type(&self, isa: Isa, ty: BlockType) -> Option<Dots> {
+        Some(Dots { kernel: kernel(isa, ty, self.m)?, x: self.x.clone(), m: self.m })
     }
 
     /// `y[i]` is the dot product of activation row `i` with the weight row stored in `row`.

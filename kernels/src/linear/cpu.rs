@@ -12,6 +12,16 @@ const K_BLOCK: usize = 1024;
 /// Multiply-adds under which waking a second thread costs more than it saves.
 const PARALLEL_MACS: usize = 48 * 1024;
 
+/// One of the products of some activations.
+pub struct Product<'a> {
+    /// `[rows, cols]`.
+    pub weight: &'a Weight,
+    /// `[rows]`.
+    pub bias: Option<&'a [f32]>,
+    /// `[m, rows]`.
+    pub y: &'a mut [f32],
+}
+
 /// `y[m, rows] = x[m, cols] weightᵀ + bias` with `m = x.len() / cols`: dot products with each
 /// row of the weight (with activations rounded to bytes where the type allows, see `dots`), or tiles
 /// over panels of 32 dequantised rows.
@@ -19,45 +29,92 @@ const PARALLEL_MACS: usize = 48 * 1024;
 /// # Panics
 /// If the lengths disagree, or `m` exceeds [`MAX_FEW_ROWS`] in [`Regime::Few`].
 pub fn linear(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, bias: Option<&[f32]>, y: &mut [f32]) {
-    let (rows, cols) = (weight.rows(), weight.cols());
+    linear_each(isa, regime, x, weight.cols(), &mut [Product { weight, bias, y }]);
+}
+
+/// As [`linear`], bit for bit, for several weights: activations are rounded once, and threads meet once.
+///
+/// # Panics
+/// As [`linear`].
+pub fn linear_each(isa: Isa, regime: Regime, x: &[f32], cols: usize, products: &mut [Product<'_>]) {
     let m = x.len() / cols;
-    assert!(x.len() == m * cols && y.len() == m * rows && bias.is_none_or(|b| b.len() == rows));
+    let mut total_rows = 0;
+    for Product { weight, bias, y } in &*products {
+        let rows = weight.rows();
+        assert!(weight.cols() == cols && x.len() == m * cols && y.len() == m * rows);
+        assert!(bias.is_none_or(|b| b.len() == rows));
+        total_rows += rows;
+    }
     if m == 0 {
         return;
     }
-    let out = Rows { ptr: y.as_mut_ptr(), stride: rows };
-    let parallel = m * rows * cols >= PARALLEL_MACS && rayon::current_num_threads() > 1;
-    // Rows side by side meet few rows as they meet many.
-    let tiles = match regime {
-        Regime::Few if !weight.is_interleaved() => None,
-        _ => Tiles::new(isa, weight.block_type(), x, cols),
-    };
-    let dots = match regime {
-        // Without vector instructions products of bytes cost more than those of the floats they replace.
-        Regime::Few if isa > Isa::Scalar && tiles.is_none() => Dots::new(isa, weight.block_type(), x, cols),
-        _ => None,
-    };
     // A handful of tasks a thread evens out the load without paying for each row.
-    let share = rows.div_ceil(4 * rayon::current_num_threads());
-    let per_task = match (&tiles, regime) {
-        (Some(_), _) => share.next_multiple_of(PANEL),
-        (None, Regime::Few) => share.max(8),
-        (None, Regime::Many) => PANEL,
-    };
-    let task = |t: usize| {
-        let from = t * per_task;
-        let to = (from + per_task).min(rows);
-        match (&tiles, regime) {
-            // SAFETY: each task has columns of `y` of its own.
-            (Some(tiles), _) => unsafe { tiles.columns(weight, bias, (from, to), out) },
-            (None, Regime::Few) => {
-                dot_rows(isa, dots.as_ref(), x, m, weight, bias, (from..to).map(|row| (row, row)), out)
-            }
-            (None, Regime::Many) => tile_rows(isa, x, m, weight, bias, from, to, out),
+    let share = total_rows.div_ceil(4 * rayon::current_num_threads());
+    let mut ways: Vec<Way> = Vec::with_capacity(products.len());
+    let mut tasks = Vec::with_capacity(8 * rayon::current_num_threads());
+    for (n, product) in products.iter_mut().enumerate() {
+        let way = Way::new(isa, regime, x, product.weight, &ways);
+        let per_task = match &way {
+            Way::Tiles(_) => share.next_multiple_of(PANEL),
+            Way::Dots(_) | Way::FloatDots => share.max(8),
+            Way::FloatTiles => PANEL,
+        };
+        let (rows, out) =
+            (product.weight.rows(), Rows { ptr: product.y.as_mut_ptr(), stride: product.weight.rows() });
+        tasks.extend((0..rows).step_by(per_task).map(|from| (n, out, from, (from + per_task).min(rows))));
+        ways.push(way);
+    }
+    let products = &*products;
+    let task = |(n, out, from, to): (usize, Rows<*mut f32>, usize, usize)| {
+        let (weight, bias) = (products[n].weight, products[n].bias);
+        let each = (from..to).map(|row| (row, row));
+        match &ways[n] {
+            // SAFETY: each task has columns of its own of one product's `y`.
+            Way::Tiles(tiles) => unsafe { tiles.columns(weight, bias, (from, to), out) },
+            Way::Dots(dots) => dot_rows(isa, Some(dots), x, m, weight, bias, each, out),
+            Way::FloatDots => dot_rows(isa, None, x, m, weight, bias, each, out),
+            Way::FloatTiles => tile_rows(isa, x, m, weight, bias, from, to, out),
         }
     };
-    let tasks = rows.div_ceil(per_task);
-    if parallel { (0..tasks).into_par_iter().for_each(task) } else { (0..tasks).for_each(task) }
+    let parallel = m * total_rows * cols >= PARALLEL_MACS && rayon::current_num_threads() > 1;
+    if parallel { tasks.into_par_iter().for_each(task) } else { tasks.into_iter().for_each(task) }
+}
+
+/// How activations meet a weight.
+enum Way {
+    Tiles(Tiles),
+    Dots(Dots),
+    FloatDots,
+    FloatTiles,
+}
+
+impl Way {
+    /// Rounds `x`, unless that was done for one of the weights before.
+    fn new(isa: Isa, regime: Regime, x: &[f32], weight: &Weight, before: &[Way]) -> Way {
+        let (ty, cols) = (weight.block_type(), weight.cols());
+        // Rows side by side meet few rows as they meet many.
+        if regime == Regime::Many || weight.is_interleaved() {
+            let rounded = before.iter().find_map(|way| match way {
+                Way::Tiles(tiles) => tiles.for_type(ty),
+                _ => None,
+            });
+            if let Some(tiles) = rounded.or_else(|| Tiles::new(isa, ty, x, cols)) {
+                return Way::Tiles(tiles);
+            }
+        }
+        if regime == Regime::Many {
+            return Way::FloatTiles;
+        }
+        // Without vector instructions products of bytes cost more than those of the floats they replace.
+        if isa == Isa::Scalar {
+            return Way::FloatDots;
+        }
+        let rounded = before.iter().find_map(|way| match way {
+            Way::Dots(dots) => dots.for_type(isa, ty),
+            _ => None,
+        });
+        rounded.or_else(|| Dots::new(isa, ty, x, cols)).map_or(Way::FloatDots, Way::Dots)
+    }
 }
 
 /// Rows of the weight a task of [`linear_rows`] takes.
@@ -293,6 +350,33 @@ mod tests {
                     for size in sizes {
                         assert!(in_batches_of(*size) == alone, "{ty:?} {isa:?} {regime:?} {size}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn several_products_are_those_of_each() {
+        use BlockType::*;
+        for types in [[Q4K, Q4K, Q6K], [F16, Q8_0, Q4_1], [Q6K, Q4K, F32]] {
+            let cols = 512;
+            let weights = types.map(|ty| random_weight(ty, 70, cols));
+            let beside = weights.each_ref().map(|w| w.to_interleaved().unwrap_or(w.clone()));
+            let bias = noise(70, 5);
+            for (weights, isa) in
+                [weights, beside].iter().flat_map(|w| Isa::available().map(move |isa| (w, isa)))
+            {
+                for (m, regime) in [(1, Regime::Few), (8, Regime::Few), (3, Regime::Many), (21, Regime::Many)]
+                {
+                    let x = noise(m * cols, 11);
+                    let (mut alone, mut each) = (vec![f32::NAN; 3 * m * 70], vec![f32::NAN; 3 * m * 70]);
+                    for (w, y) in weights.iter().zip(alone.chunks_exact_mut(m * 70)) {
+                        linear(isa, regime, &x, w, Some(&bias), y);
+                    }
+                    let products = weights.iter().zip(each.chunks_exact_mut(m * 70));
+                    let products = products.map(|(weight, y)| Product { weight, bias: Some(&bias), y });
+                    linear_each(isa, regime, &x, cols, &mut products.collect::<Vec<_>>());
+                    assert!(alone == each, "{types:?} {isa:?} {regime:?} m={m}");
                 }
             }
         }

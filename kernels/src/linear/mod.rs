@@ -45,6 +45,39 @@ pub fn linear(x: &Tensor, weight: &Weight, bias: Option<&[f32]>, regime: Regime)
     x.apply_op1_no_bwd(&LinearOp { weight, bias, regime })
 }
 
+/// As [`linear`] of `x` and each weight with its bias, bit for bit, in less time than one after the other.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_each<const N: usize>(
+    x: &Tensor,
+    weights: [(&Weight, Option<&[f32]>); N],
+    regime: Regime,
+) -> Result<[Tensor; N]> {
+    let (storage, layout) = x.storage_and_layout();
+    let candle_core::Storage::Cpu(storage) = &*storage else { bail!("linear_each: not in main memory") };
+    let (dims, x) = (layout.dims(), crate::contiguous(storage, layout)?);
+    let Some((&cols, outer)) = dims.split_last() else { bail!("linear_each: {dims:?}") };
+    let m = outer.iter().product::<usize>();
+    let fits = |(w, b): &(&Weight, Option<&[f32]>)| w.cols() == cols && b.is_none_or(|b| b.len() == w.rows());
+    if !weights.iter().all(fits) || regime == Regime::Few && m > MAX_FEW_ROWS {
+        bail!("linear_each: {dims:?} against {weights:?}")
+    }
+    let mut outs = weights.map(|(weight, _)| vec![0f32; m * weight.rows()]);
+    let mut products = Vec::with_capacity(N);
+    for ((weight, bias), y) in weights.into_iter().zip(&mut outs) {
+        products.push(cpu::Product { weight, bias, y });
+    }
+    cpu::linear_each(Isa::current(), regime, x, cols, &mut products);
+    let mut tensors = outs.into_iter().zip(weights).map(|(y, (weight, _))| {
+        let dims: Vec<usize> = outer.iter().copied().chain([weight.rows()]).collect();
+        Tensor::from_vec(y, dims, &candle_core::Device::Cpu)
+    });
+    let mut out = Vec::with_capacity(N);
+    tensors.try_for_each(|tensor| tensor.map(|tensor| out.push(tensor)))?;
+    out.try_into().or_else(|_| bail!("linear_each: {N} weights"))
+}
+
 /// Columns `rows` of what [`linear`] makes of a few rows `x [.., cols]` without a bias, bit for bit, and no others:
 /// `[m, rows.len()]`.
 ///

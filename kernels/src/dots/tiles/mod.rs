@@ -26,6 +26,7 @@ use crate::{BlockType, Isa, Weight};
 use activations::Activations;
 #[cfg(target_arch = "x86_64")]
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Numbers that share a scale where the weight's format has none.
 const DENSE_GROUP: usize = 64;
@@ -33,7 +34,7 @@ const DENSE_GROUP: usize = 64;
 /// Rows of activations, rounded and ready to meet the panels of a weight.
 pub(crate) struct Tiles {
     columns: Columns,
-    x: Activations,
+    x: Arc<Activations>,
 }
 
 /// See [`Tiles::columns`].
@@ -148,7 +149,12 @@ impl Tiles {
     /// Rounds the rows of `x [m, cols]`, or `None` where this machine or type has no byte kernel.
     pub(crate) fn new(isa: Isa, ty: BlockType, x: &[f32], cols: usize) -> Option<Tiles> {
         let (group, columns) = (group(ty)?, columns(isa)?);
-        Some(Tiles { columns, x: activations::quantize_rows(isa, x, cols, group) })
+        Some(Tiles { columns, x: Arc::new(activations::quantize_rows(isa, x, cols, group)) })
+    }
+
+    /// The same rows for weights of another type, if that has a byte kernel and as many numbers share a scale.
+    pub(crate) fn for_type(&self, ty: BlockType) -> Option<Tiles> {
+        (group(ty)? == self.x.group).then(|| Tiles { columns: self.columns, x: self.x.clone() })
     }
 
     /// Columns `from..to` of `y [m, rows]`: the products with these rows of the weight, plus `bias`.
