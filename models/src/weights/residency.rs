@@ -77,6 +77,8 @@ impl MappedFile {
             self.map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()).map_err(system)?;
             touched += self.map[range].chunks(page_bytes()).filter_map(touch).count();
         }
+        // A page beside those that were given up can bring two megabytes of them with it.
+        self.forget(self.spare.get().map_or(&[], Vec::as_slice));
         Ok(touched)
     }
 
