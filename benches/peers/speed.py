@@ -25,13 +25,6 @@ systems.ensure_environment()
 from faster_whisper import decode_audio
 
 
-def spread(clips, count):
-    """`count` clips evenly spread over the durations."""
-    ordered = sorted(clips, key=lambda clip: clip["duration_s"])
-    step = (len(ordered) - 1) / max(count - 1, 1)
-    return [ordered[round(i * step)] for i in range(min(count, len(ordered)))]
-
-
 def peer_round(peer, clips, samples):
     times = {}
     for clip in clips:
@@ -54,7 +47,7 @@ def main():
     parser.add_argument("--out", type=Path, help="default: benches/runs/speed-MODEL-KIND-LANG.json")
     args = parser.parse_args()
 
-    clips = spread(systems.load_clips(args.data, args.kind, args.lang), args.clips)
+    clips = systems.spread(systems.load_clips(args.data, args.kind, args.lang), args.clips)
     samples = {clip["id"]: decode_audio(clip["file"]) for clip in clips}
     peers = [systems.FasterWhisper(args.model, "float32"), systems.FasterWhisper(args.model, "int8"),
              *(systems.WhisperCpp(args.model, kind) for kind in ("f16", "q8_0", "q5_1")),

@@ -58,6 +58,13 @@ def load_clips(data, kind, lang):
     return rows
 
 
+def spread(clips, count):
+    """`count` clips evenly spread over the durations."""
+    ordered = sorted(clips, key=lambda clip: clip["duration_s"])
+    step = (len(ordered) - 1) / max(count - 1, 1)
+    return [ordered[round(i * step)] for i in range(min(count, len(ordered)))]
+
+
 def digest(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

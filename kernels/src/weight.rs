@@ -26,7 +26,8 @@ pub enum WeightError {
 
 /// A weight matrix `[rows, cols]`, row-major, dense or in quantised blocks, over shared bytes.
 ///
-/// Nothing is copied: a mapped file stays the only copy of its weights.
+/// Nothing is copied but by [`Weight::to_q8_0`] and [`Weight::interleave`]: a mapped file stays the only copy of its
+/// weights.
 #[derive(Clone)]
 pub struct Weight {
     bytes: SharedBytes,

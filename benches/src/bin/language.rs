@@ -5,18 +5,23 @@
 //!
 //! `language clean WHISPER GGUF`: as a server, the clean text of each line of standard input in standard mode
 //! as a JSON object with the milliseconds from request to answer.
+//!
+//! `language dictate WHISPER GGUF`: as the dictation program, each recording that a line of standard input names
+//! in real time, and the clean text as a JSON object with the milliseconds from its end (for
+//! `benches/peers/dictate.py`).
 
 use anyhow::{Result, bail};
 use serde_json::json;
 use std::io::{BufRead, Write};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use undertone_benches::{in_pool, time_ms};
 use undertone_engine::telemetry::Stage;
-use undertone_engine::{Engine, EngineConfig, Request};
+use undertone_engine::{Engine, EngineConfig, Request, audio};
 use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::footprint::PREFILL_CHUNK_TOKENS;
 use undertone_models::kv_cache::KvType;
+use undertone_models::whisper::SAMPLE_RATE_HZ;
 
 // The program's allocator.
 #[path = "../../../app/src/allocator.rs"]
@@ -30,7 +35,10 @@ fn main() -> Result<()> {
     match &args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["speed", gguf] => in_pool(|| speed(Path::new(gguf))),
         ["clean", whisper, gguf] => clean(EngineConfig::new(whisper).with_text_model(gguf)),
-        _ => bail!("usage: language speed GGUF | language clean WHISPER GGUF"),
+        ["dictate", whisper, gguf] => dictate(EngineConfig::new(whisper).with_text_model(gguf)),
+        _ => {
+            bail!("usage: language speed GGUF | language clean WHISPER GGUF | language dictate WHISPER GGUF")
+        }
     }
 }
 
@@ -79,6 +87,31 @@ fn clean(config: EngineConfig) -> Result<()> {
             "generate_ms": times.ms(Stage::Generate),
         });
         writeln!(out, "{report}")?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// What a microphone gives at a time.
+const CHUNK_MS: u64 = 100;
+
+fn dictate(config: EngineConfig) -> Result<()> {
+    let engine = Engine::start(EngineConfig { settle: Some(allocator::settle), ..config })?;
+    let mut out = std::io::stdout().lock();
+    for path in std::io::stdin().lock().lines() {
+        let samples = audio::resample(audio::decode_file(Path::new(&path?))?, SAMPLE_RATE_HZ)?.samples;
+        let mut stream = engine.stream(Request::default(), None)?;
+        let start = Instant::now();
+        for (n, chunk) in (1..).zip(samples.chunks(CHUNK_MS as usize * SAMPLE_RATE_HZ as usize / 1000)) {
+            // A chunk is there when it has been spoken.
+            let there = Duration::from_millis(CHUNK_MS * n).saturating_sub(start.elapsed());
+            std::thread::sleep(there);
+            stream.push(chunk)?;
+        }
+        let released = Instant::now();
+        let done = stream.finish()?.wait()?;
+        let ms = released.elapsed().as_secs_f64() * 1e3;
+        writeln!(out, "{}", json!({ "ms": ms, "raw": done.raw_text, "text": done.text }))?;
         out.flush()?;
     }
     Ok(())
