@@ -115,9 +115,16 @@ class Server:
                 time.sleep(0.1)
         sys.exit("llama-server does not answer")
 
-    def ask(self, method, path, body=None):
+    def send(self, method, path, body):
         self.connection.request(method, path, body and json.dumps(body), {"Content-Type": "application/json"})
-        answer = self.connection.getresponse()
+        return self.connection.getresponse()
+
+    def ask(self, method, path, body=None):
+        try:
+            answer = self.send(method, path, body)
+        except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected):
+            self.connection.close()  # the server did, after some idle seconds; the next request opens another
+            answer = self.send(method, path, body)
         text = answer.read()
         if answer.status != 200:
             raise RuntimeError(text)

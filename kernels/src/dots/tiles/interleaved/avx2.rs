@@ -43,8 +43,8 @@ trait Blocks {
     unsafe fn quad(block: *const u8, p: usize, g: usize, q: usize) -> __m256i;
 }
 
-/// The products with no more rows of activations than a tile has, straight from the weight; false, and nothing
-/// is done, if they are more: for these weights are unpacked once.
+/// The products with no more rows of activations than two tiles have, straight from the weight; false, and nothing
+/// is done, if they are more: for these weights are unpacked once. `columns` begin with a multiple of [`LANES`].
 ///
 /// # Safety
 /// As for [`super::super::avx2::columns`].
