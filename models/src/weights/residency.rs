@@ -75,10 +75,15 @@ impl MappedFile {
         for range in self.needed() {
             #[cfg(unix)]
             self.map.advise_range(memmap2::Advice::WillNeed, range.start, range.len()).map_err(system)?;
-            touched += self.map[range].chunks(page_bytes()).filter_map(touch).count();
+            touched += self.map[range.clone()].chunks(page_bytes()).filter_map(touch).count();
+            // A page beside those that were given up can bring two megabytes of them with it.
+            let spare = self.spare.get().map_or(&[][..], Vec::as_slice);
+            let (from, to) = (
+                spare.partition_point(|pages| pages.end < range.start),
+                spare.partition_point(|pages| pages.start <= range.end),
+            );
+            self.forget(&spare[from..to]);
         }
-        // A page beside those that were given up can bring two megabytes of them with it.
-        self.forget(self.spare.get().map_or(&[], Vec::as_slice));
         Ok(touched)
     }
 
