@@ -59,14 +59,25 @@ impl Weight {
         rows: usize,
         cols: usize,
     ) -> Result<Weight, WeightError> {
-        let total = (*bytes).as_ref().len();
-        let needed = ty.row_bytes(cols).and_then(|b| b.checked_mul(rows));
-        let fits = range.start <= range.end && range.end <= total;
-        if !fits || rows == 0 || cols == 0 || needed != Some(range.end - range.start) {
+        let needed = ty.row_bytes(cols).and_then(|row_bytes| row_bytes.checked_mul(rows));
+        Weight::over(bytes, range, ty, (rows, cols), needed, false)
+    }
+
+    /// The matrix over `bytes[range]`, which are to be `needed_bytes`.
+    fn over(
+        bytes: SharedBytes,
+        range: Range<usize>,
+        ty: BlockType,
+        (rows, cols): (usize, usize),
+        needed_bytes: Option<usize>,
+        interleaved: bool,
+    ) -> Result<Weight, WeightError> {
+        let fits = range.start <= range.end && range.end <= (*bytes).as_ref().len();
+        if !fits || rows == 0 || cols == 0 || needed_bytes != Some(range.end - range.start) {
             let len_bytes = range.end.saturating_sub(range.start);
             return Err(WeightError::Size { rows, cols, ty, len_bytes });
         }
-        Ok(Weight { bytes, range, ty, rows, cols, row_scale: None, interleaved: false })
+        Ok(Weight { bytes, range, ty, rows, cols, row_scale: None, interleaved })
     }
 
     /// An owned f32 matrix.
@@ -138,13 +149,8 @@ impl Weight {
         rows: usize,
         cols: usize,
     ) -> Result<Weight, WeightError> {
-        let fits = range.start <= range.end && range.end <= (*bytes).as_ref().len();
         let needed = ty.row_bytes(cols).and_then(|row_bytes| interleaved::len_bytes(ty, rows, row_bytes));
-        if !fits || rows == 0 || cols == 0 || needed != Some(range.end - range.start) {
-            let len_bytes = range.end.saturating_sub(range.start);
-            return Err(WeightError::Size { rows, cols, ty, len_bytes });
-        }
-        Ok(Weight { bytes, range, ty, rows, cols, row_scale: None, interleaved: true })
+        Weight::over(bytes, range, ty, (rows, cols), needed, true)
     }
 
     /// Whether rows lie side by side.

@@ -35,13 +35,9 @@ fn decode(from: &str, rows: usize, cols: usize, copies: usize) -> anyhow::Result
         let weights = (0..copies).map(|_| Weight::new(Arc::new(vec![17u8; len]), 0..len, ty, rows, cols));
         let weights = weights.collect::<Result<Vec<_>, _>>()?;
         few_rows(&format!("{ty:?}"), &weights);
-        let Some(len) = Weight::interleaved_bytes(ty, rows, cols) else { continue };
-        let beside = weights.into_iter().map(|weight| {
-            let mut bytes = vec![0u8; len];
-            weight.interleave(&mut bytes);
-            Weight::interleaved(Arc::new(bytes), 0..len, ty, rows, cols)
-        });
-        few_rows(&format!("{ty:?} x16"), &beside.collect::<Result<Vec<_>, _>>()?);
+        if let Some(beside) = weights.iter().map(Weight::to_interleaved).collect::<Option<Vec<_>>>() {
+            few_rows(&format!("{ty:?} x16"), &beside);
+        }
     }
     Ok(())
 }

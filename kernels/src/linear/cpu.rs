@@ -131,20 +131,16 @@ pub fn linear_rows(isa: Isa, x: &[f32], weight: &Weight, rows: &[u32], y: &mut [
     if m == 0 {
         return;
     }
-    let tiles = weight.is_interleaved().then(|| Tiles::new(isa, weight.block_type(), x, cols)).flatten();
-    let dots = match &tiles {
-        None if isa > Isa::Scalar => Dots::new(isa, weight.block_type(), x, cols),
-        _ => None,
-    };
+    let way = Way::new(isa, Regime::Few, x, weight, &[]);
     let out = Rows { ptr: y.as_mut_ptr(), stride: rows.len() };
     rows.par_chunks(ROWS_A_TASK).enumerate().for_each(|(task, rows)| {
         let out = out.offset(task * ROWS_A_TASK);
-        match &tiles {
-            Some(tiles) => tile_these(tiles, m, weight, rows, out),
-            None => {
-                let places = rows.iter().enumerate().map(|(at, row)| (*row as usize, at));
-                dot_rows(isa, dots.as_ref(), x, m, weight, None, places, out)
-            }
+        let places = rows.iter().enumerate().map(|(at, row)| (*row as usize, at));
+        match &way {
+            Way::Tiles(tiles) => tile_these(tiles, m, weight, rows, out),
+            Way::Dots(dots) => dot_rows(isa, Some(dots), x, m, weight, None, places, out),
+            // Few rows make no tiles of floats.
+            Way::FloatDots | Way::FloatTiles => dot_rows(isa, None, x, m, weight, None, places, out),
         }
     });
 }

@@ -92,14 +92,7 @@ fn variable(r: &mut Reader<'_>, file: &Arc<MappedFile>) -> Result<(String, Tenso
     }
     let start = r.position();
     r.take(len)?;
-    let entry = TensorEntry {
-        bytes: file.clone(),
-        range: start..start + len,
-        ty,
-        dims,
-        row_scale: None,
-        interleaved: false,
-    };
+    let entry = TensorEntry::new(file.clone(), start..start + len, ty, dims);
     Ok((name, entry))
 }
 

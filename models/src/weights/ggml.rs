@@ -91,14 +91,7 @@ fn tensor(r: &mut Reader<'_>, file: &Arc<MappedFile>) -> Result<(String, TensorE
     if name.ends_with("bias") && dims.last() == Some(&1) {
         dims.pop();
     }
-    let entry = TensorEntry {
-        bytes: file.clone(),
-        range: start..start + len,
-        ty,
-        dims,
-        row_scale: None,
-        interleaved: false,
-    };
+    let entry = TensorEntry::new(file.clone(), start..start + len, ty, dims);
     Ok((name, entry))
 }
 

@@ -280,14 +280,7 @@ fn locate(path: &Path, file: Arc<MappedFile>, data: usize, infos: Vec<Info>) -> 
             let what = format!("tensor '{}' {:?} does not lie within the file", info.name, info.dims);
             return Err(ModelError::corrupt(path, what));
         };
-        let entry = TensorEntry {
-            bytes: file.clone(),
-            range,
-            ty: info.ty,
-            dims: info.dims,
-            row_scale: None,
-            interleaved: false,
-        };
+        let entry = TensorEntry::new(file.clone(), range, info.ty, info.dims);
         tensors.insert(info.name, entry);
     }
     Ok(Weights::new(path, vec![file], tensors))

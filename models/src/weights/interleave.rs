@@ -91,13 +91,8 @@ mod tests {
             (0..2 * len).map(|i| if i % 20 < 4 { 0x3c } else { (i * 31 % 251) as u8 }).collect();
         std::fs::write(&path, bytes).unwrap();
         let file = MappedFile::open(&path).unwrap();
-        let entry = |n: usize| TensorEntry {
-            bytes: file.clone(),
-            range: n * len..(n + 1) * len,
-            ty: BlockType::Q4_1,
-            dims: vec![rows, cols],
-            row_scale: None,
-            interleaved: false,
+        let entry = |n: usize| {
+            TensorEntry::new(file.clone(), n * len..(n + 1) * len, BlockType::Q4_1, vec![rows, cols])
         };
         let tensors = HashMap::from([("a".to_string(), entry(0)), ("b".to_string(), entry(1))]);
         let mut weights = Weights::new(&path, vec![file.clone()], tensors);

@@ -73,6 +73,18 @@ pub struct TensorEntry {
     pub(crate) interleaved: bool,
 }
 
+impl TensorEntry {
+    /// As a file has it, without multipliers of rows.
+    pub(crate) fn new(
+        bytes: SharedBytes,
+        range: Range<usize>,
+        ty: BlockType,
+        dims: Vec<usize>,
+    ) -> TensorEntry {
+        TensorEntry { bytes, range, ty, dims, row_scale: None, interleaved: false }
+    }
+}
+
 /// The tensors of a model by name.
 pub struct Weights {
     path: PathBuf,

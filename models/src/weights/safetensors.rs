@@ -56,10 +56,7 @@ fn open_file(path: &Path, tensors: &mut HashMap<String, TensorEntry>) -> Result<
         let range = start..start + view.data().len();
         let dims = view.shape().to_vec();
         let name = name.strip_prefix("model.").unwrap_or(&name).to_string();
-        tensors.insert(
-            name,
-            TensorEntry { bytes: file.clone(), range, ty, dims, row_scale: None, interleaved: false },
-        );
+        tensors.insert(name, TensorEntry::new(file.clone(), range, ty, dims));
     }
     Ok(file)
 }

@@ -38,14 +38,6 @@ pub(super) struct Linear {
     bias: Option<Vec<f32>>,
 }
 
-/// Rounded to bytes where that is smaller, laid out as this processor multiplies them.
-pub(super) fn rounded(weight: Weight) -> Weight {
-    match weight.to_q8_0() {
-        Some(rounded) => rounded.to_interleaved().unwrap_or(rounded),
-        None => weight,
-    }
-}
-
 impl Linear {
     pub(super) fn load(w: &Weights, name: &str, rows: usize, cols: usize) -> Result<Linear> {
         let weight = w.matrix(&format!("{name}.weight"), rows, cols)?;
@@ -58,6 +50,7 @@ impl Linear {
         Ok(Linear { weight, bias: w.optional_vector(&format!("{name}.bias"), d)? })
     }
 
+    /// See [`rounded`].
     fn round(&mut self) {
         self.weight = rounded(self.weight.clone());
     }
@@ -65,6 +58,14 @@ impl Linear {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let regime = Regime::of_rows(x.elem_count() / self.weight.cols());
         Ok(linear(x, &self.weight, self.bias.as_deref(), regime)?)
+    }
+}
+
+/// Rounded to bytes where that is smaller, laid out as this processor multiplies them.
+pub(super) fn rounded(weight: Weight) -> Weight {
+    match weight.to_q8_0() {
+        Some(rounded) => rounded.to_interleaved().unwrap_or(rounded),
+        None => weight,
     }
 }
 
