@@ -242,14 +242,13 @@ impl Cleaner {
         counts.add(&out);
         let why = match out.end {
             End::Complete => None,
+            End::Early => Some("the model ended within a sentence"),
             End::Late => Some("the time limit was reached"),
             End::Limit => Some("the model did not come to an end"),
         };
         let text = match (why, &out.cut) {
             (None, _) => out.text.trim().to_string(),
-            (Some(_), Some((written, rest))) => {
-                format!("{} {}", written.trim(), rest.trim()).trim().to_string()
-            }
+            (Some(_), Some((written, rest))) => format!("{written}{rest}").trim().to_string(),
             (Some(why), None) => return Ok(Outcome::Refused(why.into())),
         };
         // Small models double spaces now and then; nobody says one.

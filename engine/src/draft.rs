@@ -172,7 +172,8 @@ impl<'a> TextDraft<'a> {
         }
         // The output is punctuated otherwise: go on with the next word.
         let next = &self.source[self.words.get(at + 1).map_or(self.source.len(), |w| w.start)..];
-        let space = if trailing.ends_with(char::is_whitespace) || next.is_empty() { "" } else { " " };
+        let closed_up = trailing.ends_with(|c: char| c.is_whitespace() || c == '-');
+        let space = if closed_up || next.is_empty() { "" } else { " " };
         let next = match trailing.contains(['.', '!', '?']) {
             true => next.chars().take(1).flat_map(char::to_uppercase).chain(next.chars().skip(1)).collect(),
             false => next.to_string(),

@@ -32,6 +32,9 @@ pub struct Task<'a> {
 pub enum End {
     /// The model came to an end.
     Complete,
+    /// The model would have ended within a sentence of what it was to edit: held to go on, small ones take
+    /// to one-word sentences.
+    Early,
     /// At the limit of tokens, or of the context.
     #[default]
     Limit,
@@ -328,11 +331,16 @@ impl<'a> Answer<'a> {
             self.end = Some(End::Limit);
             return false;
         }
-        for _ in 0..FIRST_TRIES {
+        for nth in 0..FIRST_TRIES {
             let at = argmax(logits);
             let token = self.token(at);
             if self.is_licensed(token) {
                 return self.take(token);
+            }
+            let within = || self.licence.as_ref().is_some_and(Licence::is_within_sentence);
+            if nth == 0 && self.effect(token).1 && within() {
+                self.end = Some(End::Early);
+                return false;
             }
             logits[at] = f32::NEG_INFINITY;
         }

@@ -32,6 +32,15 @@ const KNOWN: &[&str] = &[
     " whether",
     " capital",
     " Capitol",
+    " NASA",
+    " known",
+    " KNOWN",
+    " during",
+    " ring",
+    " union",
+    " ion",
+    " third",
+    " ever",
 ];
 
 fn licence(raw: &str, lang: &str) -> Licence {
@@ -87,7 +96,13 @@ const LICENSED: &[(&str, &str)] = &[
     ("five point two million people", "5.2 million people"),
     ("minus five degrees at eight p m", "-5 degrees at 8 p.m."),
     ("at eleven oclock he'll leave", "At 11 o'clock he will leave."),
-    ("the website of the comittee", "The web-site of the committee."),
+    ("the weathersite of the comittee", "The weather-site of the committee."),
+    ("ask nasa and github about the us", "Ask NASA and GitHub about the US."),
+    ("the apis of g m t, see McDonald", "The APIs of GMT, see McDonald"),
+    ("the state of the art", "The state-of-the art"),
+    ("he is at acme inc. and dont say no", "He is at Acme Inc., and don't say no!"),
+    ("the horses stable, he said \"yes\"", "The horses' stable: he said “yes”."),
+    ("is it at eight p m?", "Is it at 8 p.m?"),
     ("the horses graze", "The horse's graze"),
     ("the horses graze", "The horses graze"),
     ("the comittees ladies", "The comittee's ladies"),
@@ -127,6 +142,25 @@ const REFUSED: &[(&str, &str)] = &[
     ("as we understand it laden", "As we understand it - - - laden"),
     ("the house is red", "The hou-se is red"),
     ("the comittee recieved it", "The comitte recieved it"),
+    ("it is known as that", "It is KNOWN as that"),
+    ("it is known as that", "it iS known as that"),
+    ("it is known as that", "It is \"known\" as that"),
+    ("it is known as that", "It is known as that..."),
+    ("it is known as that", "It is known, , as that"),
+    ("it is known as that", "It is known) as that"),
+    ("it is known as that", "It is ¿known as that"),
+    ("it is known as that", "It is known' as that"),
+    ("it is known as that", "It-is-known-as-that"),
+    ("what is it known as?", "What is it known as ?"),
+    ("what is it known as?", "What is it known as.?"),
+    ("what is it known as?", "What ? is it known as?"),
+    ("what is it known as?", "What is it known as？"),
+    ("during the European union", "Du-ring the European union"),
+    ("during the European union", "During the European unIon"),
+    ("during the European union", "During the EuRoPean union"),
+    ("during the European union", "During the European uni-on"),
+    ("during the European union", "DURING THE EUROPEAN UNION"),
+    ("they don't know", "They don'T know"),
 ];
 
 fn write(raw: &str, lang: &str, text: &str) -> bool {
@@ -158,8 +192,22 @@ fn the_transcript_is_licensed_byte_by_byte() {
             assert!(licence.advance(&[*byte]), "{raw}");
         }
         assert!(licence.may_end(), "{raw}");
-        assert!(write(raw, lang, &raw.to_uppercase()) || *lang != "en", "{raw}");
     }
+}
+
+#[test]
+fn the_end_of_a_sentence_is_where_the_transcript_has_it() {
+    let within = |raw: &str, text: &str| {
+        let mut licence = licence(raw, "en");
+        assert!(licence.advance(text.as_bytes()), "{text}");
+        licence.is_within_sentence()
+    };
+    assert!(within("What is a PPP also known as?", "What is a PPP?"));
+    assert!(within("He left, I stayed. All is well.", "He left. I stayed. All"));
+    assert!(!within("He left. I stayed.", "He left"));
+    assert!(!within("he left i stayed", "He left."), "no sentence of it is marked");
+    assert!(!within("He left.", "He left"));
+    assert!(!within("He left.", ""));
 }
 
 #[test]

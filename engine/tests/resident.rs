@@ -147,6 +147,15 @@ fn late_text_is_delivered_as_far_as_it_came() {
 }
 
 #[test]
+fn where_the_model_would_end_within_a_sentence_the_rest_is_as_it_was_said() {
+    // SmolLM2 would end behind "PPP?"; held to go on, it wrote "Also. Known. As."
+    let done = engine().clean("Who is instead what is a PPP also known as?", Request::default()).unwrap();
+    assert!(done.text.ends_with("PPP also known as?"), "{}", done.text);
+    assert_eq!(done.cleaned_by, CleanedBy::Llm);
+    assert!(done.refusals.iter().any(|r| r.contains("within a sentence")), "{done:?}");
+}
+
+#[test]
 fn a_limit_that_passes_in_any_stage_still_gives_text() {
     let clip: Arc<[f32]> = common::clip("report.wav").into();
     for stage in STAGES {

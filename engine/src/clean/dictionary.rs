@@ -4,7 +4,7 @@
 
 use super::align;
 use super::words::{fold, is_unspaced};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 /// A set of words that finds the neighbours of one.
@@ -13,24 +13,39 @@ pub struct Dictionary {
     text: String,
     /// Where each is.
     spans: Vec<Range<u32>>,
+    /// Words most often written with capitals within ("NASA", "iPhone"), by the same in lower case.
+    styles: BTreeMap<String, String>,
 }
 
 impl Dictionary {
-    /// The words among `tokens` (as bytes): a space, then letters only.
+    /// The words among `tokens` (as bytes, the most frequent first, as tokenizers number them): a space, then
+    /// letters only.
     pub fn new<'a>(tokens: impl IntoIterator<Item = &'a [u8]>) -> Dictionary {
-        let word = |token: &[u8]| {
+        let word = |token: &'a [u8]| {
             let word = std::str::from_utf8(token.strip_prefix(b" ")?).ok()?;
             let plain = word.chars().all(|c| c.is_alphabetic() && !is_unspaced(c));
-            (plain && word.chars().nth(1).is_some()).then(|| fold(word))
+            (plain && word.chars().nth(1).is_some()).then(|| (fold(word), word))
         };
-        let words: BTreeSet<String> = tokens.into_iter().filter_map(word).collect();
-        let mut dictionary = Dictionary { text: String::new(), spans: Vec::with_capacity(words.len()) };
-        for word in words {
-            let start = dictionary.text.len() as u32;
-            dictionary.text += &word;
-            dictionary.spans.push(start..dictionary.text.len() as u32);
+        let mut words: BTreeMap<String, &str> = BTreeMap::new();
+        for (folded, word) in tokens.into_iter().filter_map(word) {
+            words.entry(folded).or_insert(word);
         }
-        dictionary
+        let (mut text, mut spans) = (String::new(), Vec::with_capacity(words.len()));
+        let mut styles = BTreeMap::new();
+        for (folded, word) in words {
+            let start = text.len() as u32;
+            text += &folded;
+            spans.push(start..text.len() as u32);
+            if word.chars().skip(1).any(char::is_uppercase) {
+                styles.insert(folded, word.to_string());
+            }
+        }
+        Dictionary { text, spans, styles }
+    }
+
+    /// `word`, which is in lower case, as it is most often written, if that has capitals within.
+    pub fn style(&self, word: &str) -> Option<&str> {
+        self.styles.get(word).map(String::as_str)
     }
 
     fn word(&self, span: &Range<u32>) -> &str {
@@ -73,6 +88,15 @@ mod tests {
         for unknown in ["ceive", "re-do", "x", "42", "我们", "é", "", "recieve", "größes"] {
             assert!(!words.has(unknown), "{unknown}");
         }
+    }
+
+    #[test]
+    fn the_most_frequent_spelling_is_the_style() {
+        let words = of(&[" NASA", " nasa", " us", " US", " iPhone", " The", " THE"]);
+        assert_eq!(
+            ["nasa", "us", "iphone", "the", "none"].map(|w| words.style(w)),
+            [Some("NASA"), None, Some("iPhone"), None, None]
+        );
     }
 
     #[test]

@@ -9,6 +9,8 @@
 
 /// Which characters there can be.
 mod alphabet;
+/// Capitals within a word.
+mod case;
 /// What may be left out.
 mod drops;
 /// The ways to write a word.
@@ -23,6 +25,7 @@ mod spelling;
 pub use alphabet::{Alphabet, signature};
 
 use super::dictionary::Dictionary;
+use case::Case;
 use forms::Touch;
 use marks::{Between, Mark};
 use said::{Form, Jump, Said, fold_char};
@@ -50,6 +53,8 @@ struct Text {
     bytes: u32,
     /// It has a question mark.
     asks: bool,
+    /// Of the word it ends with.
+    case: Case,
 }
 
 /// One reading of the text so far.
@@ -61,6 +66,10 @@ struct State {
     dropped: u16,
     /// What was left out may be a repair.
     repaired: bool,
+    /// Hyphens and dashes of the writer's.
+    hyphens: u16,
+    /// The form has its own capitals so far.
+    styled: bool,
     /// The boundary behind the last whole word, and the bytes of text up to it.
     from: u32,
     cut: u32,
@@ -87,8 +96,10 @@ impl Licence {
         } else {
             Place::Between { unit: 0, between: Between::new(Mark::Start) }
         };
-        let state = State { place, respelled: 0, dropped: 0, repaired: false, from: 0, cut: 0 };
-        let text = Text { states: vec![state], recent: [' '; 2], bytes: 0, asks: false };
+        let (respelled, dropped, hyphens) = (0, 0, 0);
+        let state =
+            State { place, respelled, dropped, repaired: false, hyphens, styled: true, from: 0, cut: 0 };
+        let text = Text { states: vec![state], recent: [' '; 2], bytes: 0, asks: false, case: Case::None };
         Licence { said: Arc::new(said), text, partial: Vec::new() }
     }
 
@@ -146,6 +157,13 @@ impl Licence {
         self.reached().1
     }
 
+    /// Whether the words written so far end within a sentence of a transcript that has its sentences marked.
+    pub fn is_within_sentence(&self) -> bool {
+        let (unit, _) = self.reached();
+        let marked = self.said.text.contains(is_sentence_end);
+        unit > 0 && marked && !self.said.gap(unit).iter().copied().any(is_sentence_end)
+    }
+
     /// The boundary behind the last whole word, and the bytes of text up to it.
     fn reached(&self) -> (u32, usize) {
         let whole = |s: &State| self.text.completed(s, &self.said).unwrap_or(*s);
@@ -186,17 +204,20 @@ impl Text {
     /// With one character more, if some reading has it.
     fn then(&self, c: char, said: &Said) -> Option<Text> {
         let mut text: Option<Text> = None;
+        let case = self.case.then(c);
         for (k, folded) in fold_char(c).enumerate() {
             let now = text.as_ref().unwrap_or(self);
             let mut states = Vec::new();
-            let mut step = Step { said, text: now, c: folded, out: &mut states };
+            let upper = k == 0 && c.is_uppercase();
+            let mut step = Step { said, text: now, c: folded, upper, case, out: &mut states };
             now.states.iter().for_each(|s| step.state(s));
             if states.is_empty() {
                 return None;
             }
             let recent = [now.recent[1], folded];
             let bytes = if k == 0 { self.bytes.saturating_add(c.len_utf8() as u32) } else { now.bytes };
-            text = Some(Text { states, recent, bytes, asks: now.asks || is_question_mark(folded) });
+            let asks = now.asks || is_question_mark(folded);
+            text = Some(Text { states, recent, bytes, asks, case });
         }
         text
     }
@@ -222,6 +243,9 @@ struct Step<'a> {
     text: &'a Text,
     /// Lower case, white space as ' '.
     c: char,
+    /// It is a capital, and the word with it.
+    upper: bool,
+    case: Case,
     out: &'a mut Vec<State>,
 }
 
@@ -270,15 +294,11 @@ impl Step<'_> {
         if between.is_fresh() && gap.first() == Some(&self.c) {
             self.push(State { place: Place::Gap { unit, at: 1 }, ..*state });
         }
-        let question = is_question_mark(self.c);
-        let mut then =
-            between.then(self.c).filter(|_| said.may_mark(unit, self.c) && (!question || said.may_ask));
-        if question && said.must_ask && !self.text.asks {
-            then = then.or(between.asked());
-        }
         // A pause that keeps two numbers apart comes first.
-        if let Some(between) = then.filter(|b| b.pause || !said.fuses(unit, unit)) {
-            self.push(State { place: Place::Between { unit, between }, ..*state });
+        if let Some(between) = self.mark(state, unit, between).filter(|b| b.pause || !said.fuses(unit, unit))
+        {
+            let hyphens = state.hyphens + u16::from(marks::is_dash(self.c));
+            self.push(State { place: Place::Between { unit, between }, hyphens, ..*state });
         }
         if matches!(between.mark, Mark::Closed | Mark::Dash) {
             return;
@@ -305,6 +325,25 @@ impl Step<'_> {
         }
     }
 
+    /// With the mark or space behind the word before a unit, if it may stand there.
+    fn mark(&self, state: &State, unit: u32, between: Between) -> Option<Between> {
+        let (said, c) = (self.said, self.c);
+        let question = is_question_mark(c);
+        let owed = said.must_ask && !self.text.asks;
+        let last = said.is_end(unit);
+        let may_end =
+            || said.end(unit, state.repaired).is_some_and(|d| state.dropped + d <= said.most_dropped);
+        let then = between.then(c).filter(|_| {
+            let room = !marks::is_dash(c) || state.hyphens < said.most_hyphens;
+            let fits = if last { marks::ends(c) && (question || !owed) } else { room };
+            fits && said.may_mark(unit, c)
+                && marks::follows(self.text.recent[1], c)
+                && (!question || said.may_ask)
+        });
+        let asked = || between.asked().filter(|_| question && owed && said.may_mark(unit, c) && may_end());
+        then.or_else(asked)
+    }
+
     /// The first character of the ways to write a unit.
     fn begin(&mut self, state: &State, jump: Jump, may: impl Fn(&Form) -> bool) {
         let (dropped, repaired) = (state.dropped + jump.dropped, state.repaired || jump.repairs);
@@ -315,8 +354,8 @@ impl Step<'_> {
                 && self.said.written(form).first() == Some(&self.c)
                 && may(form)
             {
-                let place = Place::Form { form: id, at: 1 };
-                self.push(State { place, respelled, dropped, repaired, ..*state });
+                let state = State { respelled, dropped, repaired, styled: true, ..*state };
+                self.letter(&state, id, 0);
             }
         }
     }
@@ -325,9 +364,24 @@ impl Step<'_> {
     fn within(&mut self, state: &State, id: u32, at: u32) {
         let next = self.said.form(id).and_then(|form| self.said.written(form).get(at as usize));
         if matches!((next, self.c), (Some(' '), '-') | (Some('-'), ' ')) || next == Some(&self.c) {
-            self.push(State { place: Place::Form { form: id, at: at + 1 }, ..*state });
+            self.letter(state, id, at);
         }
     }
+
+    /// The character, which is the `at`-th of a form, if it has the case it may have.
+    fn letter(&mut self, state: &State, id: u32, at: u32) {
+        let Some(form) = self.said.form(id) else { return };
+        let styled = state.styled && self.said.is_upper(form, at) == self.upper;
+        // "US" for "us".
+        let short = form.len() == 2 && self.case == Case::Capitals(2);
+        if styled || self.case.is_plain() || short || form.named && self.case.is_of_a_name() {
+            self.push(State { place: Place::Form { form: id, at: at + 1 }, styled, ..*state });
+        }
+    }
+}
+
+fn is_sentence_end(c: char) -> bool {
+    matches!(c, '.' | '!' | '…' | '。' | '！') || is_question_mark(c)
 }
 
 fn is_question_mark(c: char) -> bool {

@@ -48,8 +48,9 @@ const COMPOUNDS: &[&str] = &[
 ];
 
 /// Whether a form stands against the words around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Touch {
+    #[default]
     No,
     May,
     Must,

@@ -68,11 +68,11 @@ impl Between {
             (Word | Loose | Closed | Colon, _) if CLOSING.contains(c) => Closed,
             (Word | Loose | Closed | Opened, _) if WIDE.contains(c) => Opened,
             (Start | Space | Opened | Hyphen, _) if OPENING.contains(c) => Opened,
-            (Word, '-' | '–' | '—') => Hyphen,
+            (Word, _) if is_dash(c) => Hyphen,
             // A digit would be read with a minus.
-            (Loose | Hyphen, '-' | '–' | '—') => Closed,
+            (Loose | Hyphen, _) if is_dash(c) => Closed,
             // One dash is enough.
-            (Start | Space, '-' | '–' | '—') if !self.pause => Dash,
+            (Start | Space, _) if is_dash(c) && !self.pause => Dash,
             _ => return None,
         };
         let parts = matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '、' | '，' | '！' | '？');
@@ -96,6 +96,45 @@ const CLOSING: &str = ".,;:!?…)]}\"'”’»“";
 const WIDE: &str = "。、，！？：；「」『』（）";
 /// No brackets: what was said is no aside of the writer's. Those of the transcript are its own.
 const OPENING: &str = "\"“«„»¿¡「『";
+
+const DASHES: &str = "-–—";
+/// Marks that a writer may not bring in: what the transcript has of them is its own.
+const QUOTES: &str = "\"“”„«»「」『』";
+const BRACKETS: &str = ")]}（）";
+const INVERTED: &str = "¿¡";
+
+/// Whether a mark is a hyphen or a dash.
+pub(super) fn is_dash(c: char) -> bool {
+    DASHES.contains(c)
+}
+
+/// Whether a mark may stand in an edit of `text` that is in `lang` at all.
+pub(super) fn is_of(c: char, text: &str, lang: &str) -> bool {
+    let quoted = || text.contains(|c| QUOTES.contains(c));
+    match c {
+        c if QUOTES.contains(c) => quoted(),
+        c if BRACKETS.contains(c) => text.contains(c),
+        c if INVERTED.contains(c) => matches!(lang, "es" | "gl" | "ast") || text.contains(c),
+        _ => true,
+    }
+}
+
+/// Whether a mark may stand behind a character: marks of a sentence do not pile up, but for the point of an
+/// abbreviation, and an apostrophe ends a genitive only.
+pub(super) fn follows(before: char, c: char) -> bool {
+    let sentence =
+        |c: char| matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '、' | '，' | '！' | '？');
+    match (before, c) {
+        ('.', ',' | ';' | ':' | '!' | '?') | ('?', '!') | ('…', '!' | '?') => true,
+        (before, '\'') => matches!(before, 's' | 'x' | 'z'),
+        (before, c) => !sentence(before) || !sentence(c),
+    }
+}
+
+/// Whether a mark may stand behind the last word.
+pub(super) fn ends(c: char) -> bool {
+    c != ' ' && !is_dash(c) && (CLOSING.contains(c) || !OPENING.contains(c))
+}
 
 /// Whether a mark is one of scripts without spaces, which needs none behind it.
 pub(super) fn is_wide(c: char) -> bool {

@@ -14,6 +14,10 @@ use std::ops::Range;
 /// Most different words whose other spellings are looked for.
 const MOST_SOUGHT: usize = 200;
 
+/// Hyphens and dashes that may be brought into any text, and the words for each one more.
+const HYPHENS: usize = 2;
+const WORDS_A_HYPHEN: usize = 8;
+
 /// A stretch of the transcript that is written in one: a word, a contraction, a number.
 pub(super) struct Unit {
     /// Bytes of the transcript.
@@ -28,7 +32,7 @@ pub(super) struct Unit {
 }
 
 /// A way to write one or more units.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct Form {
     begin: u32,
     len: u32,
@@ -36,6 +40,8 @@ pub(super) struct Form {
     pub(super) to: u32,
     /// It is another spelling of what was said.
     pub(super) respells: bool,
+    /// It may have capitals as names have them: the dictionary does not know better.
+    pub(super) named: bool,
     pub(super) touch: Touch,
 }
 
@@ -51,9 +57,12 @@ pub(super) struct Jump {
 
 pub(super) struct Said {
     pub(super) text: String,
+    lang: String,
     pub(super) units: Vec<Unit>,
     /// Characters of forms and gaps: lower case, white space as ' '.
     chars: Vec<char>,
+    /// Which of them are capitals.
+    uppers: Vec<bool>,
     forms: Vec<Form>,
     /// The first form of each unit, and the end.
     begins: Vec<u32>,
@@ -66,6 +75,7 @@ pub(super) struct Said {
     rather: bool,
     pub(super) most_dropped: u16,
     pub(super) most_respelled: u16,
+    pub(super) most_hyphens: u16,
     /// Whether a question mark may and must be written.
     pub(super) may_ask: bool,
     pub(super) must_ask: bool,
@@ -96,7 +106,9 @@ impl Said {
         let units = units(text, &words, lex);
         let mut said = Said {
             text: text.to_string(),
+            lang: lang.to_string(),
             chars: Vec::with_capacity(4 * text.len()),
+            uppers: Vec::with_capacity(4 * text.len()),
             forms: Vec::with_capacity(2 * units.len()),
             begins: vec![0],
             gaps: Vec::with_capacity(units.len() + 1),
@@ -106,6 +118,7 @@ impl Said {
             most_dropped: fidelity::most_light(words.len()) as u16,
             most_respelled: fidelity::most_respelled(words.len()) as u16,
             may_ask: fidelity::question_kept(text, "?", lex).is_ok(),
+            most_hyphens: (HYPHENS + words.len() / WORDS_A_HYPHEN) as u16,
             must_ask: fidelity::is_question(text),
             verbatim,
             unspaced: text.contains(words::is_unspaced),
@@ -121,14 +134,18 @@ impl Said {
 
     fn store(&mut self, text: &str) -> Range<u32> {
         let begin = self.chars.len() as u32;
-        self.chars.extend(folded(text));
+        for c in text.chars() {
+            self.uppers.push(c.is_uppercase());
+            self.chars.extend(fold_char(c));
+            self.uppers.resize(self.chars.len(), false);
+        }
         begin..self.chars.len() as u32
     }
 
-    fn add_form(&mut self, text: &str, to: usize, touch: Touch, respells: bool) {
+    fn add_form(&mut self, text: &str, form: Form) {
         let chars = self.store(text);
         let (begin, len) = (chars.start, chars.end - chars.start);
-        self.forms.push(Form { begin, len, to: to as u32, respells, touch });
+        self.forms.push(Form { begin, len, ..form });
     }
 
     fn fill_forms(&mut self, words: &[Word], lex: &Lexicon, english: bool, known: &Dictionary) {
@@ -146,19 +163,33 @@ impl Said {
             let (units, reserved) = (&self.units, &self.reserved);
             let forms = Forms { text: &self.text, words, units, lex, reserved, english, known };
             let written = forms.of(i);
+            let own = self.text[next].to_string();
+            let folded = fold(&own);
             let norm = match &words[units[i].words.clone()] {
-                [w] if w.kind == Kind::Content && w.norm == fold(&self.text[next.clone()]) => &w.norm,
+                [w] if w.kind == Kind::Content && w.norm == folded => &w.norm,
                 _ => "",
             };
+            // Known words, and all that are in the lexicon, have no capitals within.
+            let letters = folded.chars().all(char::is_alphanumeric);
+            let named = letters && !reserved.has(&folded) && !known.has(&folded);
+            let style = known.style(&folded);
             let free = !norm.is_empty() && !reserved.has(norm) && sought.len() < MOST_SOUGHT;
             if free && !sought.contains_key(norm) {
                 let found = (reserved.partings(norm, known), reserved.spellings(norm, known));
                 sought.insert(norm.to_string(), found);
             }
-            written.iter().for_each(|w| self.add_form(&w.text, w.to, w.touch, false));
+            for w in &written {
+                let said = w.text == folded;
+                let text = if said { &own } else { &w.text };
+                // Letters one by one, written in one, are capitals often.
+                let named = if said { named } else { w.to > i + 1 && folded.chars().count() == 1 };
+                self.add_form(text, Form { to: w.to as u32, named, touch: w.touch, ..Form::default() });
+            }
+            let alone = Form { to: i as u32 + 1, ..Form::default() };
+            style.into_iter().for_each(|w| self.add_form(w, alone));
             if let Some((parted, respelled)) = sought.get(norm) {
-                parted.iter().for_each(|w| self.add_form(w, i + 1, Touch::No, false));
-                respelled.iter().for_each(|w| self.add_form(w, i + 1, Touch::No, true));
+                parted.iter().for_each(|w| self.add_form(w, alone));
+                respelled.iter().for_each(|w| self.add_form(w, Form { respells: true, ..alone }));
             }
             self.begins.push(self.forms.len() as u32);
         }
@@ -210,6 +241,11 @@ impl Said {
         &self.chars[form.begin as usize..(form.begin + form.len) as usize]
     }
 
+    /// Whether the `at`-th character of a form is a capital there.
+    pub(super) fn is_upper(&self, form: &Form, at: u32) -> bool {
+        self.uppers.get((form.begin + at) as usize).copied().unwrap_or(false)
+    }
+
     /// All characters of forms and gaps.
     pub(super) fn chars(&self) -> &[char] {
         &self.chars
@@ -249,10 +285,16 @@ impl Said {
     /// Whether a mark may stand behind the word before a boundary.
     pub(super) fn may_mark(&self, boundary: u32, c: char) -> bool {
         let before = (boundary as usize).checked_sub(1).and_then(|i| self.units.get(i));
-        match c {
+        let fits = match c {
             ':' | '-' | '–' | '—' => before.is_none_or(|u| !u.address),
             c => self.unspaced || !marks::is_wide(c),
-        }
+        };
+        fits && marks::is_of(c, &self.text, &self.lang)
+    }
+
+    /// Whether no unit follows.
+    pub(super) fn is_end(&self, boundary: u32) -> bool {
+        boundary as usize == self.units.len()
     }
 
     /// Whether the words before boundary `from` and at unit `to` would be read as one number unless
@@ -266,12 +308,7 @@ impl Said {
     }
 }
 
-/// Lower case, white space as ' '.
-pub(super) fn folded(text: &str) -> impl Iterator<Item = char> {
-    text.chars().flat_map(fold_char)
-}
-
-/// One character as [`fold`] has it.
+/// One character as [`fold`] has it, white space as ' '.
 pub(super) fn fold_char(c: char) -> impl Iterator<Item = char> {
     c.to_lowercase().map(|c| match c {
         '’' | '‘' | 'ʼ' | '`' => '\'',

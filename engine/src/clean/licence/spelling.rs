@@ -62,9 +62,9 @@ impl Reserved {
             && !inflects(&chars(old), &chars(new))
     }
 
-    /// `word` parted by a hyphen into two words.
+    /// `word`, which the dictionary does not have, parted by a hyphen into two words that it has.
     pub(super) fn partings(&self, word: &str, known: &Dictionary) -> Vec<String> {
-        let free = |part: &str| known.has(part) && !self.has(part);
+        let free = |part: &str| !known.has(word) && known.has(part) && !self.has(part);
         let split = |(at, _)| word.split_at(at);
         let parts = word.char_indices().map(split).filter(|(head, tail)| free(head) && free(tail));
         parts.map(|(head, tail)| format!("{head}-{tail}")).collect()
