@@ -5,6 +5,8 @@
 
 /// GELU, and gated activations of MLPs.
 pub mod activation;
+/// The likeliest token.
+pub mod argmax;
 /// Softmax attention over a fixed cache: prefill and decode, causal, windowed, full.
 pub mod attention;
 /// Block formats of quantised weights (GGML's) and their exact dequantisation.
@@ -15,6 +17,8 @@ pub mod conv1d;
 mod dots;
 /// The f32 matrix-product micro-kernels all larger operations share.
 pub mod gemm;
+/// Kernels of a GPU: memory, launches.
+pub mod gpu;
 /// Which vector instructions this machine has, and the macro that compiles one body for each.
 pub mod isa;
 /// Writing, moving and copying keys and values in caches of fixed capacity.

@@ -207,6 +207,11 @@ impl Weight {
         self.range.len() / if self.interleaved { self.rows.next_multiple_of(LANES) } else { self.rows }
     }
 
+    /// Whether each row has a multiplier of its own beside its bytes.
+    pub(crate) fn has_row_scale(&self) -> bool {
+        self.row_scale.is_some()
+    }
+
     /// The stored bytes of one row: put together again if rows are interleaved.
     pub(crate) fn row(&self, row: usize) -> Cow<'_, [u8]> {
         let row_bytes = self.row_bytes();

@@ -1,6 +1,9 @@
 //! GELU (Hendrycks and Gimpel 2016) in both forms, and the gated activations of MLPs
 //! (Shazeer 2020).
 
+/// On a GPU.
+pub mod gpu;
+
 use crate::isa::per_isa;
 use crate::{Isa, math};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, bail};

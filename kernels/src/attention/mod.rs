@@ -2,6 +2,8 @@
 
 /// The arithmetic on slices.
 pub mod cpu;
+/// On a GPU.
+pub mod gpu;
 
 use crate::Regime;
 use crate::kv_rows::KvRows;

@@ -1,6 +1,9 @@
 //! Keys and values of caches `[batch, heads, capacity, row]`: appended, moved between sequences,
 //! copied between caches. Rows are as in [`crate::kv_rows::KvRows`].
 
+/// On a GPU.
+pub mod gpu;
+
 use crate::Isa;
 use crate::kv_rows::{quantize_row, quantized_head_dim};
 use candle_core::{CpuStorage, InplaceOp1, InplaceOp2, Layout, Result, Tensor, bail};

@@ -2,6 +2,8 @@
 
 /// The arithmetic on slices.
 pub mod cpu;
+/// On a GPU.
+pub mod gpu;
 
 use crate::{Isa, MAX_FEW_ROWS, Regime, Weight};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};

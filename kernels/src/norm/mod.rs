@@ -1,5 +1,8 @@
 //! LayerNorm (Ba et al. 2016) and RMSNorm (Zhang and Sennrich 2019) over the last dimension.
 
+/// On a GPU.
+pub mod gpu;
+
 use crate::isa::per_isa;
 use crate::{Isa, math};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};

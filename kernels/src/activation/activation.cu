@@ -1,0 +1,17 @@
+// GELU, and the gated activations of MLPs.
+#include "../gpu/device.h"
+
+// y = x/2 * (1 + erf(x / sqrt 2))
+KERNEL void gelu(const float* x, float* y, int n) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = 0.5f * x[i] * (1.0f + erff(x[i] * 0.70710678f));
+}
+
+// y = activation(gate) * up: SiLU, or GELU by tanh.
+KERNEL void gated(const float* gate, const float* up, float* y, int n, int silu) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    const float g = gate[i];
+    const float inner = 0.7978845608f * (g + 0.044715f * g * g * g);
+    y[i] = (silu ? g / (1.0f + expf(-g)) : 0.5f * g * (1.0f + tanhf(inner))) * up[i];
+}

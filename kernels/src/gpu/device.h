@@ -1,0 +1,63 @@
+// The language that kernels are written in: CUDA C++, or the host's C++ under `simt.h`, which runs the same source
+// without a GPU. Kernels use nothing else of either.
+//
+// Conventions: a kernel is `KERNEL void name(...)`; it has no static shared memory, only what it is launched with
+// (`SHARED`); all 32 threads of a warp take part in every shuffle and all of a block in every `sync()`.
+#pragma once
+#include <stdint.h>
+
+#ifdef __CUDACC__
+
+#include <cuda_fp16.h>
+#define KERNEL extern "C" __global__
+#define DEVICE static __device__ __forceinline__
+#define SHARED(T, name)                                  \
+    extern __shared__ __align__(16) uint8_t shared_bytes[]; \
+    T* const name = reinterpret_cast<T*>(shared_bytes)
+#define DEVICE_METHOD static __device__ __forceinline__
+
+DEVICE void sync() { __syncthreads(); }
+template <class T> DEVICE T shuffle(T v, int lane) { return __shfl_sync(0xffffffffu, v, lane); }
+template <class T> DEVICE T shuffle_xor(T v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+DEVICE float from_half(uint16_t h) { return __half2float(__ushort_as_half(h)); }
+DEVICE uint16_t to_half(float f) { return __half_as_ushort(__float2half_rn(f)); }
+DEVICE float from_bits(uint32_t b) { return __uint_as_float(b); }
+DEVICE uint32_t to_bits(float f) { return __float_as_uint(f); }
+// Four products of signed bytes, added to `c`.
+DEVICE int dot4(int a, int b, int c) { return __dp4a(a, b, c); }
+
+#else
+#include "simt.h"
+#endif
+
+constexpr int WARP = 32;
+
+DEVICE int lane_id() { return (int)threadIdx.x % WARP; }
+DEVICE int warp_id() { return (int)threadIdx.x / WARP; }
+DEVICE float from_brain(uint16_t b) { return from_bits((uint32_t)b << 16); }
+
+DEVICE float warp_sum(float v) {
+    for (int mask = WARP / 2; mask > 0; mask /= 2) v += shuffle_xor(v, mask);
+    return v;
+}
+
+DEVICE float warp_max(float v) {
+    for (int mask = WARP / 2; mask > 0; mask /= 2) v = fmaxf(v, shuffle_xor(v, mask));
+    return v;
+}
+
+// The sum over a block of whole warps, known to all its threads. `scratch` has a float for each warp.
+DEVICE float block_sum(float v, float* scratch) {
+    v = warp_sum(v);
+    const int warps = blockDim.x / WARP;
+    if (warps == 1) return v;
+    sync();
+    if (lane_id() == 0) scratch[warp_id()] = v;
+    sync();
+    v = lane_id() < warps ? scratch[lane_id()] : 0.0f;
+    return warp_sum(v);
+}
+
+// Little-endian numbers that need not be aligned: blocks of 18, 22 or 34 bytes follow one another.
+DEVICE uint16_t load16(const uint8_t* at) { return (uint16_t)(at[0] | at[1] << 8); }
+DEVICE uint32_t load32(const uint8_t* at) { return (uint32_t)load16(at) | (uint32_t)load16(at + 2) << 16; }
