@@ -13,6 +13,9 @@ KERNEL void fault_shuffle(float* out) {
     out[threadIdx.x] = shuffle_xor((float)threadIdx.x, 1);
 }
 
+// One number behind the end.
+KERNEL void fault_overrun(float* out) { out[threadIdx.x + 1] = 1.0f; }
+
 // Shared memory that nobody wrote.
 KERNEL void unwritten_shared(float* out) {
     SHARED(float, shared);

@@ -83,20 +83,23 @@ pub fn gpu() -> Gpu {
 }
 
 /// The kernels of `faults.cu`.
-const FAULTS: [&str; 3] = ["fault_barrier", "fault_shuffle", "unwritten_shared"];
+const FAULTS: [&str; 4] = ["fault_barrier", "fault_shuffle", "fault_overrun", "unwritten_shared"];
 
 /// What is in memory, new before, after a block of `threads` ran one of the kernels with a mistake. For the tests of
 /// this crate.
 ///
+/// # Safety
+/// `fault_overrun` writes behind the end: for AddressSanitizer.
+///
 /// # Panics
 /// If there is no such kernel.
 #[doc(hidden)]
-pub fn run_fault(kernel: &'static str, threads: u32) -> Vec<f32> {
+pub unsafe fn run_fault(kernel: &'static str, threads: u32) -> Vec<f32> {
     assert!(FAULTS.contains(&kernel), "{kernel} is none of {FAULTS:?}");
     let mut values = vec![f32::NAN; threads as usize];
     let mut at = values.as_mut_ptr();
     let launch = Launch::new(1, threads).with_shared_f32(threads as usize);
-    // SAFETY: each of them writes a float a thread.
+    // SAFETY: each of them writes a float a thread, and the one that does not is the caller's wish.
     let ran = unsafe { Host.launch(kernel, launch, &mut [std::ptr::from_mut(&mut at).cast()]) };
     ran.unwrap_or_else(|e| panic!("{e}"));
     values

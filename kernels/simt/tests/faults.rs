@@ -22,8 +22,9 @@ fn dies_of(fault: &str) -> String {
 #[ignore = "the other tests' helper process"]
 fn a_fault() {
     let fault = std::env::var(FAULT).unwrap();
-    let name = ["fault_barrier", "fault_shuffle"].into_iter().find(|n| *n == fault).unwrap();
-    run_fault(name, 32);
+    let name = ["fault_barrier", "fault_shuffle", "fault_overrun"].into_iter().find(|n| *n == fault).unwrap();
+    // SAFETY: this process is there to die of it.
+    unsafe { run_fault(name, 32) };
 }
 
 #[test]
@@ -39,8 +40,16 @@ fn a_shuffle_that_not_all_reach() {
 }
 
 #[test]
+#[ignore = "needs AddressSanitizer: scripts/sanitize runs it"]
+fn an_access_behind_the_end() {
+    let text = dies_of("fault_overrun");
+    assert!(text.contains("heap-buffer-overflow") && text.contains("fault_overrun"), "{text}");
+}
+
+#[test]
 fn shared_memory_and_new_memory_are_no_numbers() {
-    let out = run_fault("unwritten_shared", 64);
+    // SAFETY: it keeps to its memory.
+    let out = unsafe { run_fault("unwritten_shared", 64) };
     assert_eq!(out.len(), 64);
     assert!(out.iter().all(|v| v.is_nan()));
 }

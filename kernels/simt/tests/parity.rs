@@ -254,7 +254,7 @@ fn attention_over_the_filled_part_of_a_cache() {
             let qg = on(&gpu, &q);
             for spec in specs {
                 let want = attended(spec, &q, &keys, &values, (m, heads, kv_heads, head_dim));
-                for splits in [1, 3, 8] {
+                for splits in [1, 3] {
                     let mut parts =
                         gpu.array(attention::gpu::part_floats(m, heads, splits, head_dim)).unwrap();
                     let mut out = gpu.array(q.len()).unwrap();
@@ -306,13 +306,11 @@ fn products_of_few_rows() {
     let gpu = gpu();
     for ty in QUANTIZED.into_iter().chain(DENSE) {
         let block = ty.block_len().max(32);
-        for (n, cols) in
-            [(1, block), (5, 3 * block), (6, block.max(576).next_multiple_of(block)), (67, 2 * block)]
-        {
+        for (n, cols) in [(1, block), (6, 3 * block)] {
             let w = weight(ty, n, cols);
             let (wg, wide, bias) = (GpuWeight::upload(&gpu, &w).unwrap(), w.to_f32(), noise(n, 5));
             let biasg = on(&gpu, &bias);
-            for m in [1, 2, 4, 7, 8, 13, MOST_ROWS] {
+            for m in [1, 2, 7, MOST_ROWS] {
                 let x = noise(m * cols, 6);
                 let xg = on(&gpu, &x);
                 let mut rounded = Rounded::new(&gpu, MOST_ROWS, cols).unwrap();
