@@ -36,18 +36,18 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) {
     }
 }
 
-/// The kernels of a source: `KERNEL void name(`, and those of its macro `LINEAR_EACH(name, ...)`.
+/// The kernels of a source: `KERNEL void name(`, and `INSTANCE(name, ...)` at the beginning of a line where a macro of that
+/// name makes one of a template.
 fn names(text: &str) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for rest in text.split("KERNEL void ").skip(1) {
         let name: String = rest.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
-        if rest[name.len()..].starts_with('(') {
+        // In a macro its parameter stands there.
+        if name != "NAME" {
             names.push(name);
         }
     }
-    for rest in text.split("\nLINEAR_EACH(").skip(1) {
-        let name = rest.split(',').next().unwrap_or_default();
-        names.extend([1, 4, 8, 16].map(|rows| format!("{name}_{rows}")));
-    }
+    let instances = text.lines().filter_map(|line| line.strip_prefix("INSTANCE(")?.split([',', ')']).next());
+    names.extend(instances.map(str::to_string));
     names
 }

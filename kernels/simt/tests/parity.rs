@@ -9,9 +9,11 @@ use undertone_kernels::argmax::argmax;
 use undertone_kernels::attention::{self, Attention, Sampled};
 use undertone_kernels::gpu::{Array, Gpu};
 use undertone_kernels::kv_append::gpu::{Filled, KvArrays, rope_append};
-use undertone_kernels::linear::gpu::{GpuWeight, MOST_ROWS, Rounded, gather_rows, linear, round_rows};
+use undertone_kernels::linear::gpu::{
+    GpuWeight, MOST_ROWS, Rounded, RowsOf, gather_rows, linear, linear_many, matmul, round_rows,
+};
 use undertone_kernels::rope::{self, Pairing};
-use undertone_kernels::{BlockType, Regime, Weight, norm};
+use undertone_kernels::{BlockType, Regime, Weight, conv1d, norm};
 
 /// What new memory holds on this device.
 const POISON: u8 = 0xff;
@@ -213,6 +215,45 @@ fn attended(
     out
 }
 
+/// A cache with `kv_len` positions of noise and room for more, and what its rows hold.
+struct Kept {
+    cache: KvArrays,
+    filled: Filled,
+    keys: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+}
+
+fn kept(gpu: &Gpu, (kv_heads, head_dim): (usize, usize), kv_len: usize, quantized: bool) -> Kept {
+    let capacity = kv_len + 3;
+    let mut cache = KvArrays::new(gpu, (kv_heads, capacity, head_dim), quantized).unwrap();
+    let mut filled = Filled::new(gpu).unwrap();
+    filled.set(kv_len).unwrap();
+    let n = kv_len * kv_heads * head_dim;
+    let (k, v) = (on(gpu, &noise(n, 2)), on(gpu, &noise(n, 3)));
+    let mut none = on(gpu, &noise(kv_len * head_dim, 4));
+    rope_append(&mut none, &k, &v, None, &filled, &mut cache).unwrap();
+    let (keys, values) = cache.to_bytes().unwrap();
+    let as_rows = |bytes: &[u8]| -> Vec<Vec<f32>> {
+        let row = bytes.len() / (kv_heads * capacity);
+        let rows = bytes.chunks_exact(row).enumerate().filter(|(n, _)| n % capacity < kv_len);
+        rows.map(|(_, row)| cached(row, quantized, head_dim)).collect()
+    };
+    let (keys, values) = (as_rows(&keys), as_rows(&values));
+    Kept { cache, filled, keys, values }
+}
+
+/// All that queries may see.
+fn specs(kv_len: usize, scale: f32) -> [Attention; 5] {
+    let base = Attention { kv_len, causal: true, window: None, scale, sampled: None, regime: Regime::Few };
+    [
+        base,
+        Attention { window: Some(5), ..base },
+        Attention { window: Some(1), ..base },
+        Attention { causal: false, ..base },
+        Attention { causal: false, sampled: Some(Sampled { from: kv_len / 2, each: 7 }), ..base },
+    ]
+}
+
 #[test]
 fn attention_over_the_filled_part_of_a_cache() {
     let gpu = gpu();
@@ -225,34 +266,11 @@ fn attention_over_the_filled_part_of_a_cache() {
         (4, 6, 2, 128, 19),
         (5, 2, 2, 34, 6),
     ] {
-        let base =
-            Attention { kv_len, causal: true, window: None, scale: 0.3, sampled: None, regime: Regime::Few };
-        let specs = [
-            base,
-            Attention { window: Some(5), ..base },
-            Attention { window: Some(1), ..base },
-            Attention { causal: false, ..base },
-            Attention { causal: false, sampled: Some(Sampled { from: kv_len / 2, each: 7 }), ..base },
-        ];
         for quantized in [false, true] {
-            let capacity = kv_len + 3;
-            let mut cache = KvArrays::new(&gpu, (kv_heads, capacity, head_dim), quantized).unwrap();
-            let mut filled = Filled::new(&gpu).unwrap();
-            filled.set(kv_len).unwrap();
-            let n = kv_len * kv_heads * head_dim;
-            let (k, v) = (on(&gpu, &noise(n, 2)), on(&gpu, &noise(n, 3)));
-            let mut none = on(&gpu, &noise(kv_len * head_dim, 4));
-            rope_append(&mut none, &k, &v, None, &filled, &mut cache).unwrap();
-            let (keys, values) = cache.to_bytes().unwrap();
-            let as_rows = |bytes: &[u8]| -> Vec<Vec<f32>> {
-                let row = bytes.len() / (kv_heads * capacity);
-                let rows = bytes.chunks_exact(row).enumerate().filter(|(n, _)| n % capacity < kv_len);
-                rows.map(|(_, row)| cached(row, quantized, head_dim)).collect()
-            };
-            let (keys, values) = (as_rows(&keys), as_rows(&values));
+            let Kept { cache, filled, keys, values } = kept(&gpu, (kv_heads, head_dim), kv_len, quantized);
             let q = noise(m * heads * head_dim, 1);
             let qg = on(&gpu, &q);
-            for spec in specs {
+            for spec in specs(kv_len, 0.3) {
                 let want = attended(spec, &q, &keys, &values, (m, heads, kv_heads, head_dim));
                 for splits in [1, 3] {
                     let mut parts =
@@ -262,6 +280,27 @@ fn attention_over_the_filled_part_of_a_cache() {
                         .unwrap();
                     near(&out.to_vec().unwrap(), &want, 3e-6, &(m, heads, head_dim, spec, splits, quantized));
                 }
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_of_many_queries() {
+    let gpu = gpu();
+    for (m, heads, kv_heads, head_dim, kv_len) in
+        [(1, 1, 1, 64, 1), (17, 2, 1, 64, 50), (70, 1, 1, 64, 70), (20, 2, 2, 128, 35), (33, 2, 1, 256, 40)]
+    {
+        for quantized in [false, true] {
+            let Kept { cache, filled, keys, values } = kept(&gpu, (kv_heads, head_dim), kv_len, quantized);
+            let q = noise(m * heads * head_dim, 1);
+            let qg = on(&gpu, &q);
+            for spec in specs(kv_len, 0.2) {
+                let want = attended(spec, &q, &keys, &values, (m, heads, kv_heads, head_dim));
+                let mut out = gpu.array(q.len()).unwrap();
+                attention::gpu::attention_tiles(&qg, &cache, &filled, m, spec, &mut out).unwrap();
+                // Halves have eleven bits.
+                near(&out.to_vec().unwrap(), &want, 2e-3, &(m, heads, head_dim, spec, quantized));
             }
         }
     }
@@ -301,15 +340,35 @@ fn weight(ty: BlockType, rows: usize, cols: usize) -> Weight {
     Weight::new(Arc::new(bytes), 0..len, ty, rows, cols).unwrap()
 }
 
+/// `y [m, w.rows()]` against sums in f64 of what was multiplied: `x`, or what it was rounded to.
+#[track_caller]
+fn products(w: &Weight, x: &[f32], rounded: Option<&Rounded>, bias: Option<&[f32]>, y: &[f32]) {
+    let (n, cols, wide) = (w.rows(), w.cols(), w.to_f32());
+    let bytes = rounded.map(|r| r.to_vec().unwrap());
+    let seen = |i: usize| match &bytes {
+        Some((q, scales)) => q[i] as f64 * scales[i / 32] as f64,
+        None => x[i] as f64,
+    };
+    let seen: Vec<f64> = (0..x.len()).map(seen).collect();
+    assert_eq!(y.len(), x.len() / cols * n);
+    for (at, y) in y.iter().enumerate() {
+        let (x, r) = (&seen[at / n * cols..][..cols], at % n);
+        let terms = x.iter().zip(&wide[r * cols..]).map(|(x, w)| x * *w as f64);
+        let size: f64 = terms.clone().map(f64::abs).sum();
+        let want = terms.sum::<f64>() + bias.map_or(0.0, |b| b[r] as f64);
+        let off = (*y as f64 - want).abs();
+        assert!(off <= 2e-6 * (1.0 + size), "{w:?}, {} rows: {y} instead of {want}", x.len() / cols);
+    }
+}
+
 #[test]
 fn products_of_few_rows() {
     let gpu = gpu();
     for ty in QUANTIZED.into_iter().chain(DENSE) {
         let block = ty.block_len().max(32);
         for (n, cols) in [(1, block), (6, 3 * block)] {
-            let w = weight(ty, n, cols);
-            let (wg, wide, bias) = (GpuWeight::upload(&gpu, &w).unwrap(), w.to_f32(), noise(n, 5));
-            let biasg = on(&gpu, &bias);
+            let (w, bias) = (weight(ty, n, cols), noise(n, 5));
+            let (wg, biasg) = (GpuWeight::upload(&gpu, &w).unwrap(), on(&gpu, &bias));
             for m in [1, 2, 7, MOST_ROWS] {
                 let x = noise(m * cols, 6);
                 let xg = on(&gpu, &x);
@@ -318,21 +377,67 @@ fn products_of_few_rows() {
                 let with_bias = m % 2 == 0;
                 let mut y = gpu.array(m * n).unwrap();
                 linear(&wg, &xg, &rounded, with_bias.then_some(&biasg), m, &mut y).unwrap();
-                let (q, scales) = rounded.to_vec().unwrap();
-                let seen = |i: usize| match DENSE.contains(&ty) {
-                    true => x[i] as f64,
-                    false => q[i] as f64 * scales[i / 32] as f64,
-                };
-                for (at, y) in y.to_vec().unwrap().into_iter().enumerate() {
-                    let (i, r) = (at / n, at % n);
-                    let terms = (0..cols).map(|j| seen(i * cols + j) * wide[r * cols + j] as f64);
-                    let size: f64 = terms.clone().map(f64::abs).sum();
-                    let want = terms.sum::<f64>() + if with_bias { bias[r] as f64 } else { 0.0 };
-                    let off = (y as f64 - want).abs();
-                    assert!(off <= 2e-6 * (1.0 + size), "{ty:?} {n}x{cols}, {m} rows: {y} instead of {want}");
-                }
+                let rounded = (!DENSE.contains(&ty)).then_some(&rounded);
+                products(&w, &x, rounded, with_bias.then_some(&bias[..]), &y.to_vec().unwrap());
             }
         }
+    }
+}
+
+#[test]
+fn products_of_many_rows() {
+    let gpu = gpu();
+    for ty in QUANTIZED {
+        let cols = ty.block_len().max(64);
+        for (n, m) in [(1, 17), (70, 65), (64, 3)] {
+            let (w, bias, x) = (weight(ty, n, cols), noise(n, 5), noise(m * cols, 6));
+            let (wg, biasg) = (GpuWeight::upload(&gpu, &w).unwrap(), on(&gpu, &bias));
+            let mut rounded = Rounded::new(&gpu, m, cols).unwrap();
+            round_rows(&on(&gpu, &x), m, &mut rounded).unwrap();
+            let with_bias = n != 64;
+            let mut y = gpu.array(m * n).unwrap();
+            linear_many(&wg, &rounded, with_bias.then_some(&biasg), m, &mut y).unwrap();
+            products(&w, &x, Some(&rounded), with_bias.then_some(&bias[..]), &y.to_vec().unwrap());
+        }
+    }
+}
+
+#[test]
+fn products_of_halves_and_convolutions() {
+    let gpu = gpu();
+    for ty in DENSE {
+        for (m, n, cols) in [(1, 1, 1), (17, 70, 33), (65, 5, 100)] {
+            let (w, bias, x) = (weight(ty, n, cols), noise(n, 5), noise(m * cols, 6));
+            let (wg, xg, biasg) = (GpuWeight::upload(&gpu, &w).unwrap(), on(&gpu, &x), on(&gpu, &bias));
+            let wide = w.to_f32();
+            for gelu in [false, true] {
+                let mut y = gpu.array(m * n).unwrap();
+                matmul(&wg, &xg, RowsOf::Matrix, gelu.then_some(&biasg), gelu, &mut y).unwrap();
+                let product = |i: usize, j: usize| -> f32 {
+                    let row = &wide[j * cols..][..cols];
+                    row.iter().zip(&x[i * cols..]).map(|(w, x)| *w as f64 * *x as f64).sum::<f64>() as f32
+                };
+                let sums =
+                    (0..m * n).map(|at| product(at / n, at % n) + if gelu { bias[at % n] } else { 0.0 });
+                let mut want: Vec<f32> = sums.collect();
+                if gelu {
+                    want = flat(&activation::gelu(&rows(&want, n)).unwrap());
+                }
+                near(&y.to_vec().unwrap(), &want, 4e-3, &(ty, m, n, cols, gelu));
+            }
+        }
+    }
+    for (frames, channels, n, stride) in [(1, 3, 2, 1), (17, 5, 33, 1), (40, 8, 64, 2), (9, 40, 3, 2)] {
+        let (w, bias, x) =
+            (weight(BlockType::F16, n, 3 * channels), noise(n, 5), noise(frames * channels, 6));
+        let wg = GpuWeight::upload(&gpu, &w).unwrap();
+        let mut y = gpu.array(((frames - 1) / stride + 1) * n).unwrap();
+        let of = RowsOf::Frames { channels, stride };
+        matmul(&wg, &on(&gpu, &x), of, Some(&on(&gpu, &bias)), true, &mut y).unwrap();
+        let want = conv1d::conv1d(&rows(&x, channels), &w, &bias, stride).unwrap();
+        let want = flat(&activation::gelu(&want).unwrap());
+        near(&y.to_vec().unwrap(), &want, 4e-3, &(frames, channels, n, stride));
+        assert!(matmul(&wg, &on(&gpu, &x[1..]), of, None, true, &mut y).is_err());
     }
 }
 

@@ -26,6 +26,26 @@ DEVICE uint32_t to_bits(float f) { return __float_as_uint(f); }
 // Four products of signed bytes, added to `c`.
 DEVICE int dot4(int a, int b, int c) { return __dp4a(a, b, c); }
 
+// Tensor cores. A warp multiplies 16 rows by 8 columns and adds to `c`: a lane has rows r = lane / 4 and r + 8 of the
+// left, column lane / 4 of the right, and of the result c[0..1] in row r and c[2..3] in row r + 8, columns 2 * (lane % 4)
+// and the next (PTX ISA, "Matrix fragments for mma.m16n8k16").
+
+// 16 signed bytes deep, four of them to a word: a[0], a[1] and b begin at 4 * (lane % 4).
+DEVICE void multiply_bytes(int (&c)[4], const int (&a)[2], int b) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(b));
+}
+
+// 16 halves deep, two of them to a word: a[0] and a[1] (row r and r + 8) and b[0] begin at 2 * (lane % 4), a[2], a[3] and
+// b[1] eight further.
+DEVICE void multiply_halves(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
 #else
 #include "simt.h"
 #endif
@@ -57,6 +77,9 @@ DEVICE float block_sum(float v, float* scratch) {
     v = lane_id() < warps ? scratch[lane_id()] : 0.0f;
     return warp_sum(v);
 }
+
+// Two halves in a word, the first in its lower part.
+DEVICE uint32_t halves(float first, float second) { return (uint32_t)to_half(first) | (uint32_t)to_half(second) << 16; }
 
 // Little-endian numbers that need not be aligned: blocks of 18, 22 or 34 bytes follow one another.
 DEVICE uint16_t load16(const uint8_t* at) { return (uint16_t)(at[0] | at[1] << 8); }

@@ -117,8 +117,8 @@ inline void sync() {
     while (block->meetings == meeting) yield();
 }
 
-// Threads of a warp meet and each takes what `lane` brought.
-template <class T> T shuffle(T value, unsigned from) {
+// Threads of a warp meet, and each may look at what the others brought until they meet again.
+template <class T> auto& meet(const T& value) {
     static_assert(sizeof(T) <= SLOT_BYTES);
     Warp& w = warp();
     const unsigned meeting = w.meetings;
@@ -130,10 +130,17 @@ template <class T> T shuffle(T value, unsigned from) {
         block->progress++;
     }
     while (w.meetings == meeting) yield();
+    return slots;
+}
+
+// What lane `from` brought.
+template <class T> T brought(const uint8_t (&slots)[LANES][SLOT_BYTES], unsigned from) {
     T out;
     memcpy(&out, slots[from % LANES], sizeof(T));
     return out;
 }
+
+template <class T> T shuffle(T value, unsigned from) { return brought<T>(meet(value), from); }
 
 inline void run_block(Block& b) {
     b.live = (unsigned)b.threads.size();
@@ -235,6 +242,43 @@ DEVICE uint16_t to_half(float f) {
     uint16_t bits;
     memcpy(&bits, &h, sizeof bits);
     return bits;
+}
+// See device.h.
+DEVICE void multiply_bytes(int (&c)[4], const int (&a)[2], int b) {
+    struct Fragment {
+        int8_t a[2][4], b[4];
+    } mine;
+    memcpy(&mine, a, sizeof mine.a);
+    memcpy(mine.b, &b, sizeof mine.b);
+    const auto& all = simt::meet(mine);
+    const unsigned row = simt::lane() / 4, column = 2 * (simt::lane() % 4);
+    for (unsigned k = 0; k < 4; k++) {
+        for (unsigned word = 0; word < 4; word++) {
+            const Fragment left = simt::brought<Fragment>(all, 4 * row + word);
+            const Fragment right = simt::brought<Fragment>(all, 4 * (column + k % 2) + word);
+            for (unsigned i = 0; i < 4; i++) c[k] += left.a[k / 2][i] * right.b[i];
+        }
+    }
+}
+DEVICE void multiply_halves(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    struct Fragment {
+        _Float16 a[4][2], b[2][2];
+    } mine;
+    memcpy(mine.a, a, sizeof mine.a);
+    memcpy(mine.b, b, sizeof mine.b);
+    const auto& all = simt::meet(mine);
+    const unsigned row = simt::lane() / 4, column = 2 * (simt::lane() % 4);
+    for (unsigned k = 0; k < 4; k++) {
+        double sum = c[k];
+        for (unsigned word = 0; word < 4; word++) {
+            const Fragment left = simt::brought<Fragment>(all, 4 * row + word);
+            const Fragment right = simt::brought<Fragment>(all, 4 * (column + k % 2) + word);
+            for (unsigned half = 0; half < 2; half++)
+                for (unsigned i = 0; i < 2; i++)
+                    sum += (double)left.a[k / 2 + 2 * half][i] * (double)right.b[half][i];
+        }
+        c[k] = (float)sum;
+    }
 }
 DEVICE int dot4(int a, int b, int c) {
     for (int i = 0; i < 4; i++) c += (int8_t)(a >> 8 * i) * (int8_t)(b >> 8 * i);

@@ -1,8 +1,12 @@
 use crate::gpu::{Array, Gpu, GpuError, Launch, shapes};
 use crate::{BlockType, Weight};
 
-/// Rows of activations at most.
+/// Rows of activations that [`linear`] takes at most.
 pub const MOST_ROWS: usize = 16;
+/// Rows of a tile of [`linear_many`], of activations and of the weight.
+const TILE: usize = 64;
+/// Floats of shared memory that a tile takes: bytes of both sides, scales and sums.
+const TILE_FLOATS: usize = TILE * (2 * 9 + 3 + 2 * 2);
 /// Threads of a block: four warps, a row of the weight each.
 const THREADS: u32 = 128;
 const WARPS: usize = THREADS as usize / 32;
@@ -161,6 +165,126 @@ pub fn linear(
             unsafe { gpu.launch(kernel, launch, &arguments) }
         }
     }
+}
+
+/// The kernel for many rows.
+fn many(ty: BlockType) -> Option<&'static str> {
+    Some(match ty {
+        BlockType::Q4_0 => "linear_q4_0_many",
+        BlockType::Q4_1 => "linear_q4_1_many",
+        BlockType::Q5_0 => "linear_q5_0_many",
+        BlockType::Q5_1 => "linear_q5_1_many",
+        BlockType::Q8_0 => "linear_q8_0_many",
+        BlockType::Q4K => "linear_q4_k_many",
+        BlockType::Q5K => "linear_q5_k_many",
+        BlockType::Q6K => "linear_q6_k_many",
+        _ => return None,
+    })
+}
+
+/// [`super::linear`] of any number of rows over a quantised weight, on tensor cores: `y [m, rows]` of what
+/// [`round_rows`] made of `m` rows.
+///
+/// # Errors
+/// If shapes disagree or the weight is dense; what the driver says.
+pub fn linear_many(
+    weight: &GpuWeight,
+    rounded: &Rounded,
+    bias: Option<&Array<f32>>,
+    m: usize,
+    y: &mut Array<f32>,
+) -> Result<(), GpuError> {
+    let &GpuWeight { rows, cols, ty, .. } = weight;
+    let Some(kernel) = many(ty) else {
+        return Err(GpuError::Shape(format!("linear_many: {ty:?} has no tiles")));
+    };
+    let fits = rounded.cols == cols
+        && rounded.scales.len() >= m * cols / 32
+        && y.len() >= m * rows
+        && bias.is_none_or(|b| b.len() == rows);
+    shapes(fits, || format!("linear_many: {m} rows by {rows}x{cols} into {}", y.len()))?;
+    let launch = Launch::new(rows.div_ceil(TILE), 2 * TILE as u32);
+    let launch = launch.with_rows(m.div_ceil(TILE)).with_shared_f32(TILE_FLOATS);
+    let arguments = [
+        (&weight.bytes).into(),
+        (&rounded.q).into(),
+        (&rounded.scales).into(),
+        (&rounded.sums).into(),
+        bias.into(),
+        (&*y).into(),
+        (rows as i32).into(),
+        (cols as i32).into(),
+        (m as i32).into(),
+    ];
+    // SAFETY: a block reads and writes the rows of its tile that are there.
+    unsafe { y.gpu().launch(kernel, launch, &arguments) }
+}
+
+/// Which numbers of the activations are the rows of a product.
+#[derive(Clone, Copy, Debug)]
+pub enum RowsOf {
+    /// One row behind the other.
+    Matrix,
+    /// Frames of `channels`: of three neighbours, with zeros before the first and behind the last, and every
+    /// `stride`-th of these ([`crate::conv1d`]).
+    Frames {
+        /// Numbers a frame.
+        channels: usize,
+        /// Frames from one row to the next.
+        stride: usize,
+    },
+}
+
+/// [`super::linear`] of any number of rows of `x` over a dense weight, or with [`RowsOf::Frames`]
+/// [`crate::conv1d::conv1d`]; with `gelu` [`crate::activation::gelu`] of that. On tensor cores: both sides as halves, so
+/// numbers beyond 65,504 are infinite; sums in f32. `y [m, rows]`.
+///
+/// # Errors
+/// If shapes disagree or the weight is quantised; what the driver says.
+pub fn matmul(
+    weight: &GpuWeight,
+    x: &Array<f32>,
+    of: RowsOf,
+    bias: Option<&Array<f32>>,
+    gelu: bool,
+    y: &mut Array<f32>,
+) -> Result<(), GpuError> {
+    let &GpuWeight { rows, cols, ty, .. } = weight;
+    let (len, m) = (x.len(), y.len() / rows);
+    let (step, offset, fits) = match of {
+        RowsOf::Matrix => (cols, 0, len == m * cols),
+        RowsOf::Frames { channels, stride } => {
+            let frames = len / channels.max(1);
+            let whole = channels > 0 && stride > 0 && len == frames * channels && cols == 3 * channels;
+            (
+                stride * channels,
+                -(channels as i32),
+                whole && frames > 0 && m == (frames - 1) / stride.max(1) + 1,
+            )
+        }
+    };
+    let fits = fits && is_dense(ty) && y.len() == m * rows && bias.is_none_or(|b| b.len() == rows);
+    shapes(fits && i32::try_from(len + cols).is_ok(), || {
+        format!("matmul: {len} values, {of:?}, by {rows}x{cols} of {ty:?} into {}", y.len())
+    })?;
+    let launch = Launch::new(rows.div_ceil(TILE), 2 * TILE as u32);
+    let launch = launch.with_rows(m.div_ceil(TILE)).with_shared_f32(TILE * (32 + 8));
+    let arguments = [
+        (&weight.bytes).into(),
+        x.into(),
+        bias.into(),
+        (&*y).into(),
+        (rows as i32).into(),
+        (cols as i32).into(),
+        (m as i32).into(),
+        number(ty).into(),
+        (step as i32).into(),
+        offset.into(),
+        (len as i32).into(),
+        i32::from(gelu).into(),
+    ];
+    // SAFETY: a block reads and writes the rows of its tile that are there, and of `x` no more than `len`.
+    unsafe { x.gpu().launch("matmul", launch, &arguments) }
 }
 
 /// Rows `ids` of `weight`, which must be rows of it: `y [ids.len(), cols]`. Ids on the device are not checked.

@@ -69,21 +69,178 @@ KERNEL void linear_dense(const uint8_t* w, const float* x, const float* bias, fl
     }
 }
 
-#define LINEAR(NAME, TYPE, ROWS)                                                                                       \
-    KERNEL void NAME##_##ROWS(const uint8_t* w, const int* q, const float* scales, const int* sums, const float* bias, \
-                              float* y, int rows, int cols, int m) {                                                   \
-        quantized<TYPE, ROWS>(w, q, scales, sums, bias, y, rows, cols, m);                                             \
+#define INSTANCE(NAME, TYPE, ROWS)                                                                                    \
+    KERNEL void NAME(const uint8_t* w, const int* q, const float* scales, const int* sums, const float* bias, float* y, \
+                     int rows, int cols, int m) {                                                                     \
+        quantized<TYPE, ROWS>(w, q, scales, sums, bias, y, rows, cols, m);                                            \
     }
-#define LINEAR_EACH(NAME, TYPE) LINEAR(NAME, TYPE, 1) LINEAR(NAME, TYPE, 4) LINEAR(NAME, TYPE, 8) LINEAR(NAME, TYPE, 16)
+INSTANCE(linear_q4_0_1, TYPE_Q4_0, 1)
+INSTANCE(linear_q4_0_4, TYPE_Q4_0, 4)
+INSTANCE(linear_q4_0_8, TYPE_Q4_0, 8)
+INSTANCE(linear_q4_0_16, TYPE_Q4_0, 16)
+INSTANCE(linear_q4_1_1, TYPE_Q4_1, 1)
+INSTANCE(linear_q4_1_4, TYPE_Q4_1, 4)
+INSTANCE(linear_q4_1_8, TYPE_Q4_1, 8)
+INSTANCE(linear_q4_1_16, TYPE_Q4_1, 16)
+INSTANCE(linear_q5_0_1, TYPE_Q5_0, 1)
+INSTANCE(linear_q5_0_4, TYPE_Q5_0, 4)
+INSTANCE(linear_q5_0_8, TYPE_Q5_0, 8)
+INSTANCE(linear_q5_0_16, TYPE_Q5_0, 16)
+INSTANCE(linear_q5_1_1, TYPE_Q5_1, 1)
+INSTANCE(linear_q5_1_4, TYPE_Q5_1, 4)
+INSTANCE(linear_q5_1_8, TYPE_Q5_1, 8)
+INSTANCE(linear_q5_1_16, TYPE_Q5_1, 16)
+INSTANCE(linear_q8_0_1, TYPE_Q8_0, 1)
+INSTANCE(linear_q8_0_4, TYPE_Q8_0, 4)
+INSTANCE(linear_q8_0_8, TYPE_Q8_0, 8)
+INSTANCE(linear_q8_0_16, TYPE_Q8_0, 16)
+INSTANCE(linear_q4_k_1, TYPE_Q4_K, 1)
+INSTANCE(linear_q4_k_4, TYPE_Q4_K, 4)
+INSTANCE(linear_q4_k_8, TYPE_Q4_K, 8)
+INSTANCE(linear_q4_k_16, TYPE_Q4_K, 16)
+INSTANCE(linear_q5_k_1, TYPE_Q5_K, 1)
+INSTANCE(linear_q5_k_4, TYPE_Q5_K, 4)
+INSTANCE(linear_q5_k_8, TYPE_Q5_K, 8)
+INSTANCE(linear_q5_k_16, TYPE_Q5_K, 16)
+INSTANCE(linear_q6_k_1, TYPE_Q6_K, 1)
+INSTANCE(linear_q6_k_4, TYPE_Q6_K, 4)
+INSTANCE(linear_q6_k_8, TYPE_Q6_K, 8)
+INSTANCE(linear_q6_k_16, TYPE_Q6_K, 16)
+#undef INSTANCE
 
-LINEAR_EACH(linear_q4_0, TYPE_Q4_0)
-LINEAR_EACH(linear_q4_1, TYPE_Q4_1)
-LINEAR_EACH(linear_q5_0, TYPE_Q5_0)
-LINEAR_EACH(linear_q5_1, TYPE_Q5_1)
-LINEAR_EACH(linear_q8_0, TYPE_Q8_0)
-LINEAR_EACH(linear_q4_k, TYPE_Q4_K)
-LINEAR_EACH(linear_q5_k, TYPE_Q5_K)
-LINEAR_EACH(linear_q6_k, TYPE_Q6_K)
+// Products of many rows: a block has TILE rows of activations and TILE rows of the weight, a warp 16 of the former, and
+// goes over the columns 32 at a time; bytes are multiplied by tensor cores, 16 columns at once, for which scales may
+// differ.
+constexpr int TILE = 64;
+// Words of a row of 32 bytes in shared memory, and one so that rows begin in different banks.
+constexpr int PITCH = 9;
+
+struct Tile {
+    int x[TILE][PITCH], w[TILE][PITCH];
+    float x_scale[TILE], x_first[TILE], x_last[TILE];
+    float scale[2][TILE], offset[2][TILE];
+};
+
+template <int TYPE>
+DEVICE void many(const uint8_t* w, const int* q, const float* scales, const int* sums, const float* bias, float* y,
+                 int rows, int cols, int m) {
+    SHARED(Tile, tile);
+    const int groups = cols / 32, thread = (int)threadIdx.x, lane = lane_id();
+    const int first_row = blockIdx.x * TILE, first_x = blockIdx.y * TILE;
+    const size_t row_bytes = (size_t)(cols / Blocks<TYPE>::LEN) * Blocks<TYPE>::BYTES;
+    // Of a tile of 16 x 8 a lane has rows `lane / 4` and 8 further, columns 2 * (lane % 4) and the next.
+    const int own_row = warp_id() * 16 + lane / 4, own_col = 2 * (lane % 4);
+    float acc[TILE / 8][4] = {};
+    for (int group = 0; group < groups; group++) {
+        // Half of the threads unpack weights, the others fetch activations; rows that are not there are zeros.
+        if (thread < TILE) {
+            Group g = {};
+            if (first_row + thread < rows) read_group<TYPE>(w + (first_row + thread) * row_bytes, group, g);
+            for (int k = 0; k < 8; k++) tile->w[thread][k] = g.q[k];
+            for (int part = 0; part < 2; part++) {
+                tile->scale[part][thread] = g.scale[part];
+                tile->offset[part][thread] = g.offset[part];
+            }
+        } else {
+            const int i = thread - TILE;
+            const bool has = first_x + i < m;
+            const size_t at = (size_t)(first_x + i) * groups + group;
+            for (int k = 0; k < 8; k++) tile->x[i][k] = has ? q[at * 8 + k] : 0;
+            const float scale = has ? scales[at] : 0.0f;
+            const int sum = has ? sums[at] : 0;
+            tile->x_scale[i] = scale;
+            tile->x_first[i] = scale * (int16_t)sum;
+            tile->x_last[i] = scale * (sum >> 16);
+        }
+        sync();
+        for (int part = 0; part < 2; part++) {
+            const int word = lane % 4 + 4 * part;
+            const int a[2] = {tile->x[own_row][word], tile->x[own_row + 8][word]};
+            for (int n = 0; n < TILE / 8; n++) {
+                int c[4] = {};
+                multiply_bytes(c, a, tile->w[n * 8 + lane / 4][word]);
+                for (int k = 0; k < 4; k++) {
+                    const int i = own_row + 8 * (k / 2), j = n * 8 + own_col + k % 2;
+                    const float sum = part == 0 ? tile->x_first[i] : tile->x_last[i];
+                    acc[n][k] += tile->x_scale[i] * tile->scale[part][j] * c[k] + sum * tile->offset[part][j];
+                }
+            }
+        }
+        sync();
+    }
+    for (int n = 0; n < TILE / 8; n++) {
+        for (int k = 0; k < 4; k++) {
+            const int i = first_x + own_row + 8 * (k / 2), j = first_row + n * 8 + own_col + k % 2;
+            if (i < m && j < rows) y[(size_t)i * rows + j] = acc[n][k] + (bias ? bias[j] : 0.0f);
+        }
+    }
+}
+
+#define INSTANCE(NAME, TYPE)                                                                                          \
+    KERNEL void NAME(const uint8_t* w, const int* q, const float* scales, const int* sums, const float* bias, float* y, \
+                     int rows, int cols, int m) {                                                                     \
+        many<TYPE>(w, q, scales, sums, bias, y, rows, cols, m);                                                       \
+    }
+INSTANCE(linear_q4_0_many, TYPE_Q4_0)
+INSTANCE(linear_q4_1_many, TYPE_Q4_1)
+INSTANCE(linear_q5_0_many, TYPE_Q5_0)
+INSTANCE(linear_q5_1_many, TYPE_Q5_1)
+INSTANCE(linear_q8_0_many, TYPE_Q8_0)
+INSTANCE(linear_q4_k_many, TYPE_Q4_K)
+INSTANCE(linear_q5_k_many, TYPE_Q5_K)
+INSTANCE(linear_q6_k_many, TYPE_Q6_K)
+#undef INSTANCE
+
+// Columns at a time of products of halves, and the length of their rows in shared memory.
+constexpr int DEPTH = 32;
+constexpr int HALF_PITCH = DEPTH + 8;
+
+struct HalfTile {
+    uint16_t x[TILE][HALF_PITCH], w[TILE][HALF_PITCH];
+};
+
+DEVICE uint32_t pair(const uint16_t* at) { return (uint32_t)at[0] | (uint32_t)at[1] << 16; }
+
+// Products of many rows with dense weights, both sides as halves, sums in f32; with `gelu` of what comes out. Row `i` of
+// the activations is the `cols` numbers of `x` (of `len`) from i * step + offset on, zeros where there are none: for a
+// convolution over time rows overlap, and the first and last reach beyond.
+KERNEL void matmul(const uint8_t* w, const float* x, const float* bias, float* y, int rows, int cols, int m, int type,
+                   int step, int offset, int len, int gelu) {
+    SHARED(HalfTile, tile);
+    const int thread = (int)threadIdx.x, lane = lane_id();
+    const int first_row = blockIdx.x * TILE, first_x = blockIdx.y * TILE;
+    const int own = warp_id() * 16 + lane / 4, column = 2 * (lane % 4);
+    float acc[TILE / 8][4] = {};
+    for (int from = 0; from < cols; from += DEPTH) {
+        for (int n = thread; n < TILE * DEPTH; n += (int)blockDim.x) {
+            const int i = n / DEPTH, e = n % DEPTH;
+            const int at = (first_x + i) * step + offset + from + e;
+            const bool has_x = first_x + i < m && from + e < cols && at >= 0 && at < len;
+            const bool has_w = first_row + i < rows && from + e < cols;
+            tile->x[i][e] = has_x ? to_half(x[at]) : 0;
+            tile->w[i][e] = has_w ? to_half(dense(w, (size_t)(first_row + i) * cols + from + e, type)) : 0;
+        }
+        sync();
+        for (int e = 0; e < DEPTH; e += 16) {
+            const uint16_t *top = &tile->x[own][e + column], *bottom = &tile->x[own + 8][e + column];
+            const uint32_t a[4] = {pair(top), pair(bottom), pair(top + 8), pair(bottom + 8)};
+            for (int n = 0; n < TILE / 8; n++) {
+                const uint16_t* right = &tile->w[n * 8 + lane / 4][e + column];
+                const uint32_t b[2] = {pair(right), pair(right + 8)};
+                multiply_halves(acc[n], a, b);
+            }
+        }
+        sync();
+    }
+    for (int n = 0; n < TILE / 8; n++) {
+        for (int k = 0; k < 4; k++) {
+            const int i = first_x + own + 8 * (k / 2), j = first_row + n * 8 + column + k % 2;
+            if (i >= m || j >= rows) continue;
+            const float v = acc[n][k] + (bias ? bias[j] : 0.0f);
+            y[(size_t)i * rows + j] = gelu ? 0.5f * v * (1.0f + erff(v * 0.70710678f)) : v;
+        }
+    }
+}
 
 template <int TYPE> DEVICE void gather_row(const uint8_t* w, int id, float* y, int cols) {
     w += (size_t)id * (cols / Blocks<TYPE>::LEN) * Blocks<TYPE>::BYTES;
