@@ -140,7 +140,7 @@ impl Licence {
         };
         // Without a word it asks nothing.
         let asked = self.text.asks || !said.must_ask || unit == 0;
-        asked && said.end(unit, state.repaired).is_some_and(|d| state.dropped + d <= said.most_dropped)
+        asked && said.may_end(unit, state.repaired, state.dropped)
     }
 
     /// The rest of the transcript after the words written so far, in the reading that left out
@@ -331,8 +331,7 @@ impl Step<'_> {
         let question = is_question_mark(c);
         let owed = said.must_ask && !self.text.asks;
         let last = said.is_end(unit);
-        let may_end =
-            || said.end(unit, state.repaired).is_some_and(|d| state.dropped + d <= said.most_dropped);
+        let may_end = || said.may_end(unit, state.repaired, state.dropped);
         let then = between.then(c).filter(|_| {
             let room = !marks::is_dash(c) || state.hyphens < said.most_hyphens;
             let fits = if last { marks::ends(c) && (question || !owed) } else { room };

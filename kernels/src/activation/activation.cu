@@ -1,10 +1,9 @@
 // GELU, and the gated activations of MLPs.
 #include "../gpu/device.h"
 
-// y = x/2 * (1 + erf(x / sqrt 2))
 KERNEL void gelu(const float* x, float* y, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < n) y[i] = 0.5f * x[i] * (1.0f + erff(x[i] * 0.70710678f));
+    if (i < n) y[i] = gelu_of(x[i]);
 }
 
 // y = activation(gate) * up: SiLU, or GELU by tanh.

@@ -120,9 +120,6 @@ template <int DIM> DEVICE void fetch_row(const uint8_t* cache, size_t row, int b
     }
 }
 
-// Two halves of a row of a tile.
-DEVICE uint32_t pair(const uint16_t* at) { return (uint32_t)at[0] | (uint32_t)at[1] << 16; }
-
 // Many queries, by tensor cores ("FlashAttention-2", Dao 2023): blockIdx.x is a tile of queries, blockIdx.y a head; what
 // they see is as in attention_split. `q` and `out` are [m, heads * DIM].
 template <int DIM, int WARPS, int KEYS>

@@ -81,6 +81,12 @@ DEVICE float block_sum(float v, float* scratch) {
 // Two halves in a word, the first in its lower part.
 DEVICE uint32_t halves(float first, float second) { return (uint32_t)to_half(first) | (uint32_t)to_half(second) << 16; }
 
+// The same of two that follow one another.
+DEVICE uint32_t pair(const uint16_t* at) { return (uint32_t)at[0] | (uint32_t)at[1] << 16; }
+
+// x/2 * (1 + erf(x / sqrt 2))
+DEVICE float gelu_of(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
+
 // Little-endian numbers that need not be aligned: blocks of 18, 22 or 34 bytes follow one another.
 DEVICE uint16_t load16(const uint8_t* at) { return (uint16_t)(at[0] | at[1] << 8); }
 DEVICE uint32_t load32(const uint8_t* at) { return (uint32_t)load16(at) | (uint32_t)load16(at + 2) << 16; }

@@ -64,6 +64,11 @@ impl Rounded {
         Ok(Rounded { q, scales, sums, cols })
     }
 
+    /// Whether there is room for `m` rows of `cols`.
+    fn has(&self, m: usize, cols: usize) -> bool {
+        self.cols == cols && self.scales.len() >= m * cols / 32
+    }
+
     /// The bytes and the scale of each 32.
     ///
     /// # Errors
@@ -85,11 +90,17 @@ fn number(ty: BlockType) -> i32 {
     (0..32).find(|n| BlockType::from_ggml(*n) == Some(ty)).map_or(-1, |n| n as i32)
 }
 
-/// The kernels for 1, 4, 8 and 16 rows.
-fn kernels(ty: BlockType) -> Option<[&'static str; 4]> {
+/// The kernels for 1, 4, 8, 16 and many rows.
+fn kernels(ty: BlockType) -> Option<[&'static str; 5]> {
     macro_rules! of {
         ($name:literal) => {
-            [concat!($name, "_1"), concat!($name, "_4"), concat!($name, "_8"), concat!($name, "_16")]
+            [
+                concat!($name, "_1"),
+                concat!($name, "_4"),
+                concat!($name, "_8"),
+                concat!($name, "_16"),
+                concat!($name, "_many"),
+            ]
         };
     }
     Some(match ty {
@@ -134,11 +145,7 @@ pub fn linear(
     y: &mut Array<f32>,
 ) -> Result<(), GpuError> {
     let &GpuWeight { rows, cols, ty, .. } = weight;
-    let source = if is_dense(ty) {
-        x.len() >= m * cols
-    } else {
-        rounded.cols == cols && rounded.scales.len() >= m * cols / 32
-    };
+    let source = if is_dense(ty) { x.len() >= m * cols } else { rounded.has(m, cols) };
     let fits =
         (1..=MOST_ROWS).contains(&m) && source && y.len() >= m * rows && bias.is_none_or(|b| b.len() == rows);
     shapes(fits, || format!("linear: {m} rows of {} values by {rows}x{cols} into {}", x.len(), y.len()))?;
@@ -152,7 +159,7 @@ pub fn linear(
             let arguments = [w, x.into(), bias, y, rows, cols, m_rows, number(ty).into()];
             gpu.launch("linear_dense", launch, &arguments)
         },
-        Some([one, four, eight, sixteen]) => {
+        Some([one, four, eight, sixteen, _]) => {
             let kernel = match m {
                 1 => one,
                 2..=4 => four,
@@ -165,21 +172,6 @@ pub fn linear(
             unsafe { gpu.launch(kernel, launch, &arguments) }
         }
     }
-}
-
-/// The kernel for many rows.
-fn many(ty: BlockType) -> Option<&'static str> {
-    Some(match ty {
-        BlockType::Q4_0 => "linear_q4_0_many",
-        BlockType::Q4_1 => "linear_q4_1_many",
-        BlockType::Q5_0 => "linear_q5_0_many",
-        BlockType::Q5_1 => "linear_q5_1_many",
-        BlockType::Q8_0 => "linear_q8_0_many",
-        BlockType::Q4K => "linear_q4_k_many",
-        BlockType::Q5K => "linear_q5_k_many",
-        BlockType::Q6K => "linear_q6_k_many",
-        _ => return None,
-    })
 }
 
 /// [`super::linear`] of any number of rows over a quantised weight, on tensor cores: `y [m, rows]` of what
@@ -195,13 +187,10 @@ pub fn linear_many(
     y: &mut Array<f32>,
 ) -> Result<(), GpuError> {
     let &GpuWeight { rows, cols, ty, .. } = weight;
-    let Some(kernel) = many(ty) else {
+    let Some([.., kernel]) = kernels(ty) else {
         return Err(GpuError::Shape(format!("linear_many: {ty:?} has no tiles")));
     };
-    let fits = rounded.cols == cols
-        && rounded.scales.len() >= m * cols / 32
-        && y.len() >= m * rows
-        && bias.is_none_or(|b| b.len() == rows);
+    let fits = rounded.has(m, cols) && y.len() >= m * rows && bias.is_none_or(|b| b.len() == rows);
     shapes(fits, || format!("linear_many: {m} rows by {rows}x{cols} into {}", y.len()))?;
     let launch = Launch::new(rows.div_ceil(TILE), 2 * TILE as u32);
     let launch = launch.with_rows(m.div_ceil(TILE)).with_shared_f32(TILE_FLOATS);

@@ -199,8 +199,6 @@ struct HalfTile {
     uint16_t x[TILE][HALF_PITCH], w[TILE][HALF_PITCH];
 };
 
-DEVICE uint32_t pair(const uint16_t* at) { return (uint32_t)at[0] | (uint32_t)at[1] << 16; }
-
 // Products of many rows with dense weights, both sides as halves, sums in f32; with `gelu` of what comes out. Row `i` of
 // the activations is the `cols` numbers of `x` (of `len`) from i * step + offset on, zeros where there are none: for a
 // convolution over time rows overlap, and the first and last reach beyond.
@@ -237,7 +235,7 @@ KERNEL void matmul(const uint8_t* w, const float* x, const float* bias, float* y
             const int i = first_x + own + 8 * (k / 2), j = first_row + n * 8 + column + k % 2;
             if (i >= m || j >= rows) continue;
             const float v = acc[n][k] + (bias ? bias[j] : 0.0f);
-            y[(size_t)i * rows + j] = gelu ? 0.5f * v * (1.0f + erff(v * 0.70710678f)) : v;
+            y[(size_t)i * rows + j] = gelu ? gelu_of(v) : v;
         }
     }
 }

@@ -75,9 +75,8 @@ impl Between {
             (Start | Space, _) if is_dash(c) && !self.pause => Dash,
             _ => return None,
         };
-        let parts = matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '、' | '，' | '！' | '？');
         let dashed = c == ' ' && matches!(self.mark, Hyphen | Dash) && !behind_word;
-        Some(Between { mark, run: self.run.saturating_add(1), pause: self.pause || parts || dashed })
+        Some(Between { mark, run: self.run.saturating_add(1), pause: self.pause || is_pause(c) || dashed })
     }
 
     /// With a question mark where one is owed.
@@ -103,6 +102,11 @@ const QUOTES: &str = "\"“”„«»「」『』";
 const BRACKETS: &str = ")]}（）";
 const INVERTED: &str = "¿¡";
 
+/// Whether a mark parts what stands on its sides in speech.
+fn is_pause(c: char) -> bool {
+    matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '、' | '，' | '！' | '？')
+}
+
 /// Whether a mark is a hyphen or a dash.
 pub(super) fn is_dash(c: char) -> bool {
     DASHES.contains(c)
@@ -122,12 +126,10 @@ pub(super) fn is_of(c: char, text: &str, lang: &str) -> bool {
 /// Whether a mark may stand behind a character: marks of a sentence do not pile up, but for the point of an
 /// abbreviation, and an apostrophe ends a genitive only.
 pub(super) fn follows(before: char, c: char) -> bool {
-    let sentence =
-        |c: char| matches!(c, '.' | ',' | ';' | ':' | '!' | '?' | '…' | '。' | '、' | '，' | '！' | '？');
     match (before, c) {
         ('.', ',' | ';' | ':' | '!' | '?') | ('?', '!') | ('…', '!' | '?') => true,
         (before, '\'') => matches!(before, 's' | 'x' | 'z'),
-        (before, c) => !sentence(before) || !sentence(c),
+        (before, c) => !is_pause(before) || !is_pause(c),
     }
 }
 

@@ -277,9 +277,14 @@ impl Said {
     }
 
     /// The words left out without excuse if the text ends at a boundary.
-    pub(super) fn end(&self, unit: u32, repaired: bool) -> Option<u16> {
+    fn end(&self, unit: u32, repaired: bool) -> Option<u16> {
         let rather = repaired && self.rather && unit as usize + 1 == self.units.len();
         if rather { Some(0) } else { self.ends.get(unit as usize).copied().flatten() }
+    }
+
+    /// Whether the text may end at a boundary, with as many words dropped before.
+    pub(super) fn may_end(&self, unit: u32, repaired: bool, dropped: u16) -> bool {
+        self.end(unit, repaired).is_some_and(|d| dropped + d <= self.most_dropped)
     }
 
     /// Whether a mark may stand behind the word before a boundary.
