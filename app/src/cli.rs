@@ -83,8 +83,8 @@ pub(crate) struct TranscribeArgs {
     /// Names and terms that are likely to occur: a hint for the speech model.
     #[arg(long, value_name = "TEXT")]
     pub(crate) prompt: Option<String>,
-    /// Hypotheses kept while decoding speech; 1 is fastest.
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    /// Hypotheses kept while decoding speech; 1 is fastest, and what dictation uses.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=16))]
     pub(crate) beam: u8,
     /// Decode each 30 s window without regard to the text before it.
     #[arg(long)]

@@ -91,7 +91,7 @@ def main():
         found = systems.undertone(args.undertone, args.undertone_model or args.model, clips)
         texts["undertone"] = {clip["id"]: found[clip["file"]]["raw_text"] for clip in clips}
         found = systems.undertone(args.undertone, args.undertone_model or args.model, clips,
-                                  ["--conventions", "faster-whisper"])
+                                  ["--conventions", "faster-whisper", "--beam", "1"])
         texts["undertone as faster-wh."] = {clip["id"]: found[clip["file"]]["raw_text"] for clip in clips}
 
     totals, per_clip, suspicious = {}, {clip["id"]: {} for clip in clips}, []

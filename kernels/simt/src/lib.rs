@@ -5,8 +5,9 @@
 
 use std::alloc::Layout;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
-use std::sync::Arc;
-use undertone_kernels::gpu::{Backend, Gpu, GpuError, Launch};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use undertone_kernels::gpu::{Backend, Gpu, GpuError, Launch, Recording};
 
 unsafe extern "C" {
     fn simt_launch(
@@ -19,7 +20,26 @@ unsafe extern "C" {
 }
 
 /// What runs kernels on the host.
-struct Host;
+#[derive(Default)]
+struct Host {
+    recording: Mutex<Option<Vec<Noted>>>,
+    used_bytes: AtomicUsize,
+    high_water_bytes: AtomicUsize,
+}
+
+/// A launch that was noted, with the first eight bytes of each argument.
+struct Noted {
+    kernel: &'static str,
+    launch: Launch,
+    arguments: Vec<u64>,
+}
+
+/// What allocations are rounded up to on a GPU.
+const ALIGNMENT_BYTES: usize = 256;
+
+fn counted(len_bytes: usize) -> usize {
+    len_bytes.max(1).next_multiple_of(ALIGNMENT_BYTES)
+}
 
 /// What new memory holds: as f32, f16 and as a scale a NaN, so that what is read before it is written shows.
 const POISON: u8 = 0xff;
@@ -41,10 +61,13 @@ unsafe impl Backend for Host {
             at.write_bytes(POISON, len_bytes);
             at
         };
+        let used = self.used_bytes.fetch_add(counted(len_bytes), Ordering::Relaxed) + counted(len_bytes);
+        self.high_water_bytes.fetch_max(used, Ordering::Relaxed);
         Ok(at as u64)
     }
 
     fn release(&self, address: u64, len_bytes: usize) {
+        self.used_bytes.fetch_sub(counted(len_bytes), Ordering::Relaxed);
         // SAFETY: `allocate` gave it with this layout.
         unsafe { std::alloc::dealloc(address as *mut u8, layout(len_bytes)) }
     }
@@ -61,25 +84,77 @@ unsafe impl Backend for Host {
         Ok(())
     }
 
+    unsafe fn copy(&self, from: u64, to: u64, len_bytes: usize) -> Result<(), GpuError> {
+        // SAFETY: the caller's word.
+        unsafe { std::ptr::copy_nonoverlapping(from as *const u8, to as *mut u8, len_bytes) };
+        Ok(())
+    }
+
+    fn start_recording(&self) -> Result<(), GpuError> {
+        *self.recording.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
+        Ok(())
+    }
+
+    fn end_recording(&self) -> Result<Box<dyn Recording>, GpuError> {
+        let noted = self.recording.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let noted = noted.ok_or_else(|| GpuError::Device("nothing is recorded".into()))?;
+        Ok(Box::new(Noteds(noted)))
+    }
+
+    fn high_water_bytes(&self) -> usize {
+        self.high_water_bytes.load(Ordering::Relaxed)
+    }
+
     unsafe fn launch(
         &self,
         kernel: &'static str,
         launch: Launch,
         arguments: &mut [*mut c_void],
     ) -> Result<(), GpuError> {
-        let name = CString::new(kernel).map_err(|e| GpuError::Device(e.to_string()))?;
-        let Launch { grid, block, shared_bytes } = launch;
-        // SAFETY: the caller's word on the arguments; the kernel has run when this returns.
-        let missing = unsafe {
-            simt_launch(name.as_ptr(), grid.as_ptr(), block.as_ptr(), shared_bytes, arguments.as_mut_ptr())
-        };
-        if missing == 0 { Ok(()) } else { Err(GpuError::Device(format!("there is no kernel {kernel}"))) }
+        if let Some(noted) = &mut *self.recording.lock().unwrap_or_else(PoisonError::into_inner) {
+            // SAFETY: each points to eight bytes.
+            let arguments = arguments.iter().map(|a| unsafe { a.cast::<u64>().read_unaligned() }).collect();
+            noted.push(Noted { kernel, launch, arguments });
+            return Ok(());
+        }
+        // SAFETY: the caller's word.
+        unsafe { run(kernel, launch, arguments) }
     }
+}
+
+/// Launches that were noted together.
+struct Noteds(Vec<Noted>);
+
+impl Recording for Noteds {
+    unsafe fn replay(&self) -> Result<(), GpuError> {
+        for Noted { kernel, launch, arguments } in &self.0 {
+            let mut values = arguments.clone();
+            let mut pointers: Vec<*mut c_void> =
+                values.iter_mut().map(|v| std::ptr::from_mut(v).cast()).collect();
+            // SAFETY: the caller's word.
+            unsafe { run(kernel, *launch, &mut pointers)? };
+        }
+        Ok(())
+    }
+}
+
+/// Runs a kernel now.
+///
+/// # Safety
+/// As [`Backend::launch`].
+unsafe fn run(kernel: &str, launch: Launch, arguments: &mut [*mut c_void]) -> Result<(), GpuError> {
+    let name = CString::new(kernel).map_err(|e| GpuError::Device(e.to_string()))?;
+    let Launch { grid, block, shared_bytes } = launch;
+    // SAFETY: the caller's word on the arguments; the kernel has run when this returns.
+    let missing = unsafe {
+        simt_launch(name.as_ptr(), grid.as_ptr(), block.as_ptr(), shared_bytes, arguments.as_mut_ptr())
+    };
+    if missing == 0 { Ok(()) } else { Err(GpuError::Device(format!("there is no kernel {kernel}"))) }
 }
 
 /// A device on the host. New memory is full of NaNs.
 pub fn gpu() -> Gpu {
-    Gpu::new(Arc::new(Host))
+    Gpu::new(Arc::new(Host::default()))
 }
 
 /// The kernels of `faults.cu`.
@@ -100,7 +175,7 @@ pub unsafe fn run_fault(kernel: &'static str, threads: u32) -> Vec<f32> {
     let mut at = values.as_mut_ptr();
     let launch = Launch::new(1, threads).with_shared_f32(threads as usize);
     // SAFETY: each of them writes a float a thread, and the one that does not is the caller's wish.
-    let ran = unsafe { Host.launch(kernel, launch, &mut [std::ptr::from_mut(&mut at).cast()]) };
+    let ran = unsafe { run(kernel, launch, &mut [std::ptr::from_mut(&mut at).cast()]) };
     ran.unwrap_or_else(|e| panic!("{e}"));
     values
 }

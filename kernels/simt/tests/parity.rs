@@ -10,7 +10,8 @@ use undertone_kernels::attention::{self, Attention, Sampled};
 use undertone_kernels::gpu::{Array, Gpu};
 use undertone_kernels::kv_append::gpu::{Filled, KvArrays, rope_append};
 use undertone_kernels::linear::gpu::{
-    GpuWeight, MOST_ROWS, Rounded, RowsOf, gather_rows, linear, linear_many, matmul, round_rows,
+    GpuWeight, MOST_ROWS, Rounded, RowsOf, can_gate, gather_rows, linear, linear_gated, linear_many,
+    linear_rows, matmul, round_rows,
 };
 use undertone_kernels::rope::{self, Pairing};
 use undertone_kernels::{BlockType, Regime, Weight, conv1d, norm};
@@ -267,10 +268,12 @@ fn attention_over_the_filled_part_of_a_cache() {
         (5, 2, 2, 34, 6),
     ] {
         for quantized in [false, true] {
-            let Kept { cache, filled, keys, values } = kept(&gpu, (kv_heads, head_dim), kv_len, quantized);
+            let Kept { cache, mut filled, keys, values } =
+                kept(&gpu, (kv_heads, head_dim), kv_len, quantized);
             let q = noise(m * heads * head_dim, 1);
             let qg = on(&gpu, &q);
             for spec in specs(kv_len, 0.3) {
+                filled.set_sampled(kv_len, spec.sampled).unwrap();
                 let want = attended(spec, &q, &keys, &values, (m, heads, kv_heads, head_dim));
                 for splits in [1, 3] {
                     let mut parts =
@@ -292,10 +295,12 @@ fn attention_of_many_queries() {
         [(1, 1, 1, 64, 1), (17, 2, 1, 64, 50), (70, 1, 1, 64, 70), (20, 2, 2, 128, 35), (33, 2, 1, 256, 40)]
     {
         for quantized in [false, true] {
-            let Kept { cache, filled, keys, values } = kept(&gpu, (kv_heads, head_dim), kv_len, quantized);
+            let Kept { cache, mut filled, keys, values } =
+                kept(&gpu, (kv_heads, head_dim), kv_len, quantized);
             let q = noise(m * heads * head_dim, 1);
             let qg = on(&gpu, &q);
             for spec in specs(kv_len, 0.2) {
+                filled.set_sampled(kv_len, spec.sampled).unwrap();
                 let want = attended(spec, &q, &keys, &values, (m, heads, kv_heads, head_dim));
                 let mut out = gpu.array(q.len()).unwrap();
                 attention::gpu::attention_tiles(&qg, &cache, &filled, m, spec, &mut out).unwrap();
@@ -385,6 +390,128 @@ fn products_of_few_rows() {
 }
 
 #[test]
+fn rows_are_the_same_whatever_is_beside_them() {
+    let gpu = gpu();
+    for ty in QUANTIZED.into_iter().chain(DENSE) {
+        let (n, cols) = (5, ty.block_len().max(64));
+        let w = GpuWeight::upload(&gpu, &weight(ty, n, cols)).unwrap();
+        let x = noise(MOST_ROWS * cols, 6);
+        let of = |m: usize| -> Vec<f32> {
+            let xg = on(&gpu, &x[..m * cols]);
+            let mut rounded = Rounded::new(&gpu, m, cols).unwrap();
+            round_rows(&xg, m, &mut rounded).unwrap();
+            let mut y = gpu.array(m * n).unwrap();
+            linear(&w, &xg, &rounded, None, m, &mut y).unwrap();
+            y.to_vec().unwrap()
+        };
+        let all = of(MOST_ROWS);
+        for m in [1, 3, 8] {
+            assert_eq!(of(m), all[..m * n], "{ty:?}: {m} rows");
+        }
+    }
+}
+
+#[test]
+fn products_with_some_rows_and_gated_ones() {
+    let gpu = gpu();
+    for ty in QUANTIZED.into_iter().chain(DENSE) {
+        let (n, cols) = (7, ty.block_len().max(64));
+        let (gate, up) = (weight(ty, n, cols), weight(ty, n, cols));
+        let (gateg, upg) = (GpuWeight::upload(&gpu, &gate).unwrap(), GpuWeight::upload(&gpu, &up).unwrap());
+        for m in [1, 3, 6, MOST_ROWS] {
+            let x = noise(m * cols, 6);
+            let (xg, mut rounded) = (on(&gpu, &x), Rounded::new(&gpu, m, cols).unwrap());
+            round_rows(&xg, m, &mut rounded).unwrap();
+            let mut all = gpu.array(m * n).unwrap();
+            linear(&gateg, &xg, &rounded, None, m, &mut all).unwrap();
+            let all = all.to_vec().unwrap();
+
+            let ids = [6, 0, 2];
+            let mut some = gpu.array(m * ids.len()).unwrap();
+            // SAFETY: all are rows of it.
+            unsafe {
+                linear_rows(&gateg, &gpu.array_of(&ids).unwrap(), &xg, &rounded, m, &mut some).unwrap()
+            };
+            let want: Vec<f32> = all.chunks_exact(n).flat_map(|row| ids.map(|id| row[id as usize])).collect();
+            assert_eq!(some.to_vec().unwrap(), want, "{ty:?}");
+
+            assert_eq!(can_gate(&gateg, &upg), !DENSE.contains(&ty));
+            for kind in [Gate::Silu, Gate::GeluTanh] {
+                let mut y = gpu.array(m * n).unwrap();
+                let done = linear_gated((&gateg, &upg), kind, &rounded, m, &mut y);
+                if DENSE.contains(&ty) {
+                    assert!(done.is_err());
+                    continue;
+                }
+                done.unwrap();
+                let want = flat(&activation::gated(&rows(&all, n), &rows(&all, n), kind).unwrap());
+                near(&y.to_vec().unwrap(), &want, 4e-6, &(ty, m, kind));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_recorded_is_run_with_what_memory_holds_then() {
+    let gpu = gpu();
+    let (mut x, mut y, mut z) =
+        (on(&gpu, &[0.0; 40]), gpu.array::<f32>(40).unwrap(), gpu.array::<f32>(20).unwrap());
+    y.write(&[0.5; 40]).unwrap();
+    let recorded = gpu
+        .record(|| {
+            activation::gpu::gelu(&x, &mut y)?;
+            let (gate, up) = (y.part(0..20)?, y.part(20..40)?);
+            activation::gpu::gated(&gate, &up, Gate::Silu, &mut z)
+        })
+        .unwrap();
+    assert_eq!(y.to_vec().unwrap(), [0.5; 40], "nothing has run yet");
+    for seed in 1..4 {
+        let values = noise(40, seed);
+        x.write(&values).unwrap();
+        // SAFETY: all three arrays are there.
+        unsafe { recorded.replay().unwrap() };
+        let want = flat(&activation::gelu(&rows(&values, 40)).unwrap());
+        near(&y.to_vec().unwrap(), &want, 2e-6, &seed);
+        let want = activation::gated(&rows(&want[..20], 20), &rows(&want[20..], 20), Gate::Silu).unwrap();
+        near(&z.to_vec().unwrap(), &flat(&want), 4e-6, &seed);
+    }
+    let failed = gpu.record(|| activation::gpu::gelu(&x, &mut z));
+    assert!(failed.is_err(), "what fails is not kept");
+    activation::gpu::gelu(&x, &mut y).unwrap();
+    near(
+        &y.to_vec().unwrap(),
+        &flat(&activation::gelu(&rows(&noise(40, 3), 40)).unwrap()),
+        2e-6,
+        &"runs again",
+    );
+    assert!(x.part(30..41).is_err() && gpu.high_water_bytes() >= 3 * 256);
+}
+
+#[test]
+fn positions_go_from_cache_to_cache() {
+    let gpu = gpu();
+    for (kv_heads, head_dim, quantized) in [(1, 2, false), (3, 64, true), (2, 34, true), (2, 256, false)] {
+        let from = kept(&gpu, (kv_heads, head_dim), 9, quantized);
+        let mut to = KvArrays::new(&gpu, (kv_heads, 7, head_dim), quantized).unwrap();
+        to.copy_positions(&from.cache, 5).unwrap();
+        for (to, from) in [
+            (to.to_bytes().unwrap().0, from.cache.to_bytes().unwrap().0),
+            (to.to_bytes().unwrap().1, from.cache.to_bytes().unwrap().1),
+        ] {
+            let row = to.len() / (kv_heads * 7);
+            for (to, from) in to.chunks_exact(7 * row).zip(from.chunks_exact(12 * row)) {
+                assert_eq!(to[..5 * row], from[..5 * row]);
+                assert!(to[5 * row..].iter().all(|b| *b == POISON), "behind them nothing is touched");
+            }
+        }
+        let mut twin = KvArrays::new(&gpu, (kv_heads, 12, head_dim), quantized).unwrap();
+        twin.copy_from(&from.cache).unwrap();
+        assert_eq!(twin.to_bytes().unwrap(), from.cache.to_bytes().unwrap());
+        assert!(to.copy_positions(&from.cache, 8).is_err() && to.copy_from(&from.cache).is_err());
+    }
+}
+
+#[test]
 fn products_of_many_rows() {
     let gpu = gpu();
     for ty in QUANTIZED {
@@ -470,10 +597,11 @@ fn rows_of_a_weight() {
         let ids = [8, 0, 3, 3];
         let mut y = gpu.array(ids.len() * cols).unwrap();
         // SAFETY: all are rows of it.
-        unsafe { gather_rows(&wg, &gpu.array_of(&ids).unwrap(), &mut y).unwrap() };
+        unsafe { gather_rows(&wg, &gpu.array_of(&ids).unwrap(), 1.5, &mut y).unwrap() };
         let mut want = vec![0f32; ids.len() * cols];
         for (id, want) in ids.iter().zip(want.chunks_exact_mut(cols)) {
             w.dequantize_row(*id as usize, want);
+            want.iter_mut().for_each(|v| *v *= 1.5);
         }
         near(&y.to_vec().unwrap(), &want, 1e-6, &ty);
     }

@@ -41,12 +41,13 @@ DEVICE void merge(Part& into, float highest, float sum, const float* values, int
 // blockIdx.x is a query's head ([m, heads]), blockIdx.y a part of the keys it sees. Query `i` of `m` stands at
 // `*filled - m + i` and, if `causal`, sees nothing behind and `window` positions in all (0: any number); else it sees all
 // `*filled` keys.
-// From key `sampled` on (if not negative) scores are raised by `raise`. Writes parts [m * heads, splits, 2 + head_dim].
+// From key `filled[1]` on each stands for `filled[2]` of its kind. Writes parts [m * heads, splits, 2 + head_dim].
 KERNEL void attention_split(const float* q, const uint8_t* k_cache, const uint8_t* v_cache, const int* filled,
                             float* parts, int m, int heads, int kv_heads, int head_dim, int capacity, int causal,
-                            int window, float scale, int sampled, float raise, int bytes) {
+                            int window, float scale, int bytes) {
     SHARED(float, shared);
-    const int lane = lane_id(), warp = warp_id(), splits = gridDim.y;
+    const int lane = lane_id(), warp = warp_id(), splits = gridDim.y, sampled = filled[1];
+    const float raise = logf((float)filled[2]);
     const int i = blockIdx.x / heads, head = blockIdx.x % heads;
     const int end = *filled - (causal ? m - i - 1 : 0);
     const int begin = causal && window > 0 && end > window ? end - window : 0;
@@ -65,7 +66,7 @@ KERNEL void attention_split(const float* q, const uint8_t* k_cache, const uint8_
         load_row(k_cache, rows + key, head_dim, bytes, row);
         float score = 0.0f;
         for (int j = 0; j < LANE_DIMS; j++) score += query[j] * row[j];
-        score = warp_sum(score) + (sampled >= 0 && key >= sampled ? raise : 0.0f);
+        score = warp_sum(score) + (key >= sampled ? raise : 0.0f);
         load_row(v_cache, rows + key, head_dim, bytes, row);
         merge(part, score, 1.0f, row, 1);
     }
@@ -124,13 +125,13 @@ template <int DIM> DEVICE void fetch_row(const uint8_t* cache, size_t row, int b
 // they see is as in attention_split. `q` and `out` are [m, heads * DIM].
 template <int DIM, int WARPS, int KEYS>
 DEVICE void tiled(const float* q, const uint8_t* k_cache, const uint8_t* v_cache, const int* filled, float* out, int m,
-                  int heads, int kv_heads, int capacity, int causal, int window, float scale, int sampled, float raise,
-                  int bytes) {
+                  int heads, int kv_heads, int capacity, int causal, int window, float scale, int bytes) {
     using T = Tiles<DIM, WARPS, KEYS>;
     SHARED(T, tile);
     constexpr int QUERIES = 16 * WARPS;
     const int thread = (int)threadIdx.x, threads = (int)blockDim.x, lane = lane_id();
-    const int head = blockIdx.y, first = blockIdx.x * QUERIES;
+    const int head = blockIdx.y, first = blockIdx.x * QUERIES, sampled = filled[1];
+    const float raise = logf((float)filled[2]);
     const size_t rows = (size_t)(head * kv_heads / heads) * capacity;
     for (int n = thread; n < QUERIES * DIM; n += threads) {
         const int i = n / DIM, e = n % DIM;
@@ -175,7 +176,7 @@ DEVICE void tiled(const float* q, const uint8_t* k_cache, const uint8_t* v_cache
                 for (int c = 0; c < 2; c++) {
                     const int key = from + n * 8 + column + c;
                     float& score = scores[n][2 * r + c];
-                    score += sampled >= 0 && key >= sampled ? raise : 0.0f;
+                    score += key >= sampled ? raise : 0.0f;
                     score = key >= begins[r] && key < ends[r] ? score : -INFINITY;
                     top = fmaxf(top, score);
                 }
@@ -227,10 +228,9 @@ DEVICE void tiled(const float* q, const uint8_t* k_cache, const uint8_t* v_cache
 
 #define INSTANCE(NAME, DIM, WARPS, KEYS)                                                                            \
     KERNEL void NAME(const float* q, const uint8_t* k_cache, const uint8_t* v_cache, const int* filled, float* out,  \
-                     int m, int heads, int kv_heads, int capacity, int causal, int window, float scale, int sampled, \
-                     float raise, int bytes) {                                                                      \
+                     int m, int heads, int kv_heads, int capacity, int causal, int window, float scale, int bytes) { \
         tiled<DIM, WARPS, KEYS>(q, k_cache, v_cache, filled, out, m, heads, kv_heads, capacity, causal, window,     \
-                                scale, sampled, raise, bytes);                                                      \
+                                scale, bytes);                                                                      \
     }
 INSTANCE(attention_tiles_64, 64, 4, 32)
 INSTANCE(attention_tiles_128, 128, 4, 32)

@@ -16,7 +16,7 @@ fn tiles(head_dim: usize) -> Option<(&'static str, usize, usize)> {
 }
 
 /// [`super::attention`] of many queries `q [m, heads * head_dim]`, on tensor cores: queries, keys, weights and values as
-/// halves, sums in f32. `spec.kv_len` and `spec.regime` are not read.
+/// halves, sums in f32. `spec.kv_len`, `spec.sampled` and `spec.regime` are not read.
 ///
 /// # Errors
 /// If shapes disagree or heads are not of 64, 128 or 256; what the driver says.
@@ -37,7 +37,7 @@ pub fn attention_tiles(
     let halves = (queries + 2 * keys) * (head_dim + 8);
     let launch = Launch::new(m.div_ceil(queries), 32 * warps as u32);
     let launch = launch.with_rows(heads).with_shared_f32(halves / 2);
-    let [causal, window, scale, sampled, raise] = arguments(spec);
+    let [causal, window, scale] = arguments(spec);
     let arguments = [
         q.into(),
         (&cache.k).into(),
@@ -51,19 +51,20 @@ pub fn attention_tiles(
         causal,
         window,
         scale,
-        sampled,
-        raise,
         i32::from(quantized).into(),
     ];
     // SAFETY: a block reads filled positions only and writes the columns of its head of its queries.
     unsafe { q.gpu().launch(kernel, launch, &arguments) }
 }
 
-/// What a query sees, as kernels take it: causal, window, scale, first sampled key and what it is raised by.
-fn arguments(spec: Attention) -> [Argument; 5] {
-    let (sampled, raise) = spec.sampled.map_or((-1, 0.0), |s| (s.from as i32, (s.each as f32).ln()));
-    let (causal, window) = (i32::from(spec.causal), spec.window.unwrap_or(0) as i32);
-    [causal.into(), window.into(), spec.scale.into(), sampled.into(), raise.into()]
+/// What a query sees, as kernels take it: causal, window, scale.
+fn arguments(spec: Attention) -> [Argument; 3] {
+    [i32::from(spec.causal).into(), (spec.window.unwrap_or(0) as i32).into(), spec.scale.into()]
+}
+
+/// Whether [`attention_tiles`] takes heads of `head_dim`.
+pub fn has_tiles(head_dim: usize) -> bool {
+    tiles(head_dim).is_some()
 }
 
 /// Heads of the queries, if all fits.
@@ -96,7 +97,7 @@ pub fn part_floats(m: usize, heads: usize, splits: usize, head_dim: usize) -> us
 }
 
 /// [`super::attention`] of few queries `q [m, heads * head_dim]` over a cache on the device, whose keys are split into
-/// `splits` parts for as many blocks. `spec.kv_len` and `spec.regime` are not read: `filled` says how much there is.
+/// `splits` parts for as many blocks. `spec.kv_len`, `spec.sampled` and `spec.regime` are not read: `filled` says what there is.
 ///
 /// # Errors
 /// If shapes disagree; what the driver says.
@@ -113,7 +114,7 @@ pub fn attention(
     let heads = check(q, cache, filled, m, spec, out)?;
     let room = splits > 0 && parts.len() >= part_floats(m, heads, splits, head_dim);
     shapes(room, || format!("attention: {} floats for {splits} parts", parts.len()))?;
-    let [causal, window, scale, sampled, raise] = arguments(spec);
+    let [causal, window, scale] = arguments(spec);
     let arguments = [
         q.into(),
         (&cache.k).into(),
@@ -128,8 +129,6 @@ pub fn attention(
         causal,
         window,
         scale,
-        sampled,
-        raise,
         i32::from(quantized).into(),
     ];
     let warps = THREADS as usize / 32;

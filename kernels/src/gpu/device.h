@@ -87,6 +87,12 @@ DEVICE uint32_t pair(const uint16_t* at) { return (uint32_t)at[0] | (uint32_t)at
 // x/2 * (1 + erf(x / sqrt 2))
 DEVICE float gelu_of(float x) { return 0.5f * x * (1.0f + erff(x * 0.70710678f)); }
 
+// activation(gate) * up: SiLU, or GELU by tanh.
+DEVICE float gated_of(float gate, float up, int silu) {
+    const float inner = 0.7978845608f * (gate + 0.044715f * gate * gate * gate);
+    return (silu ? gate / (1.0f + expf(-gate)) : 0.5f * gate * (1.0f + tanhf(inner))) * up;
+}
+
 // Little-endian numbers that need not be aligned: blocks of 18, 22 or 34 bytes follow one another.
 DEVICE uint16_t load16(const uint8_t* at) { return (uint16_t)(at[0] | at[1] << 8); }
 DEVICE uint32_t load32(const uint8_t* at) { return (uint32_t)load16(at) | (uint32_t)load16(at + 2) << 16; }

@@ -1,7 +1,7 @@
 //! NVIDIA's driver, found when the program starts: a machine without one runs the same program.
 
 use super::reserve::Reserve;
-use super::{Backend, Gpu, GpuError, Launch};
+use super::{Backend, Gpu, GpuError, Launch, Recording};
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::{CudaContext, DriverError, sys};
 use std::collections::HashMap;
@@ -184,6 +184,36 @@ unsafe impl Backend for Driver {
         }
     }
 
+    unsafe fn copy(&self, from: u64, to: u64, len_bytes: usize) -> Result<(), GpuError> {
+        self.current()?;
+        // SAFETY: the caller's word.
+        unsafe { result::memcpy_dtod_async(to, from, len_bytes, self.stream) }
+            .map_err(said("copying on the GPU"))
+    }
+
+    fn start_recording(&self) -> Result<(), GpuError> {
+        self.current()?;
+        let mode = sys::CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_THREAD_LOCAL;
+        // SAFETY: the stream is there.
+        unsafe { result::stream::begin_capture(self.stream, mode) }.map_err(said("recording"))
+    }
+
+    fn end_recording(&self) -> Result<Box<dyn Recording>, GpuError> {
+        self.current()?;
+        // SAFETY: the stream is there; the graph is not used behind this.
+        unsafe {
+            let graph = result::stream::end_capture(self.stream).map_err(said("recording"))?;
+            let executable = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
+            let _ = result::graph::destroy(graph);
+            let executable = executable.map_err(said("what was recorded cannot be run"))?;
+            Ok(Box::new(Graph { context: self.context.clone(), stream: self.stream, executable }))
+        }
+    }
+
+    fn high_water_bytes(&self) -> usize {
+        self.reserve.lock().unwrap_or_else(PoisonError::into_inner).high_water_bytes() as usize
+    }
+
     unsafe fn launch(
         &self,
         kernel: &'static str,
@@ -199,6 +229,35 @@ unsafe impl Backend for Driver {
         // SAFETY: the caller's word.
         unsafe { result::launch_kernel(function, (x, y, z), (a, b, c), shared_bytes, self.stream, arguments) }
             .map_err(said(kernel))
+    }
+}
+
+/// Launches as the driver keeps them. The device outlives it ([`super::Recorded`]).
+struct Graph {
+    context: Arc<CudaContext>,
+    stream: sys::CUstream,
+    executable: sys::CUgraphExec,
+}
+
+// SAFETY: as of `Driver`.
+unsafe impl Send for Graph {}
+// SAFETY: as of `Driver`.
+unsafe impl Sync for Graph {}
+
+impl Recording for Graph {
+    unsafe fn replay(&self) -> Result<(), GpuError> {
+        self.context.bind_to_thread().map_err(said("context"))?;
+        // SAFETY: the caller's word on the memory; graph and stream are there.
+        unsafe { result::graph::launch(self.executable, self.stream) }.map_err(said("what was recorded"))
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: nothing replays it any more.
+            let _ = unsafe { result::graph::exec_destroy(self.executable) };
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod reserve;
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Why the device did not do what it was asked to.
@@ -86,7 +87,31 @@ pub unsafe trait Backend: Send + Sync {
     /// What the driver says, of this or of what came before.
     unsafe fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), GpuError>;
 
-    /// Launches the kernel of that name; each argument points to its value.
+    /// Copies `len_bytes` on the device.
+    ///
+    /// # Safety
+    /// As [`Backend::write`], of both; they do not overlap.
+    ///
+    /// # Errors
+    /// What the driver says.
+    unsafe fn copy(&self, from: u64, to: u64, len_bytes: usize) -> Result<(), GpuError>;
+
+    /// From here on launches are not run but noted.
+    ///
+    /// # Errors
+    /// What the driver says.
+    fn start_recording(&self) -> Result<(), GpuError>;
+
+    /// What was noted since [`Backend::start_recording`].
+    ///
+    /// # Errors
+    /// If nothing was to be; what the driver says.
+    fn end_recording(&self) -> Result<Box<dyn Recording>, GpuError>;
+
+    /// The most bytes that were handed out at once.
+    fn high_water_bytes(&self) -> usize;
+
+    /// Launches the kernel of that name; each argument points to eight bytes that begin with its value.
     ///
     /// # Safety
     /// The arguments are of the kernel's types, and it accesses only memory of this device.
@@ -101,9 +126,43 @@ pub unsafe trait Backend: Send + Sync {
     ) -> Result<(), GpuError>;
 }
 
+/// Launches that were noted together.
+pub trait Recording: Send + Sync {
+    /// Runs them in their order.
+    ///
+    /// # Safety
+    /// All memory they work on is still there.
+    ///
+    /// # Errors
+    /// What the driver says.
+    unsafe fn replay(&self) -> Result<(), GpuError>;
+}
+
 /// A device to allocate on and to launch at.
 #[derive(Clone)]
 pub struct Gpu(Arc<dyn Backend>);
+
+/// Launches to be run again and again at the price of one (a CUDA graph). Arguments are those of the recording; what
+/// they point to is read anew each time.
+pub struct Recorded {
+    recording: Box<dyn Recording>,
+    /// Outlives it.
+    _gpu: Gpu,
+}
+
+impl Recorded {
+    /// Runs them.
+    ///
+    /// # Safety
+    /// All arrays they work on are still there.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub unsafe fn replay(&self) -> Result<(), GpuError> {
+        // SAFETY: the caller's word.
+        unsafe { self.recording.replay() }
+    }
+}
 
 /// Numbers that lie on a device as they lie in main memory.
 pub trait Element: Copy + sealed::Plain {}
@@ -125,9 +184,23 @@ mod sealed {
     impl Plain for u32 {}
 }
 
-/// Numbers on a device.
-pub struct Array<T: Element> {
+/// Memory of a device until the last array of it is gone.
+struct Allocation {
     gpu: Gpu,
+    address: u64,
+    len_bytes: usize,
+}
+
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        self.gpu.0.release(self.address, self.len_bytes);
+    }
+}
+
+/// Numbers on a device. What is launched happens in one order, so that arrays may share their memory
+/// ([`Array::part`]).
+pub struct Array<T: Element> {
+    memory: Arc<Allocation>,
     address: u64,
     len: usize,
     of: PhantomData<T>,
@@ -183,8 +256,10 @@ impl Gpu {
     /// # Errors
     /// If there is not so much memory left.
     pub fn array<T: Element>(&self, len: usize) -> Result<Array<T>, GpuError> {
-        let address = self.0.allocate(len * size_of::<T>())?;
-        Ok(Array { gpu: self.clone(), address, len, of: PhantomData })
+        let len_bytes = len * size_of::<T>();
+        let address = self.0.allocate(len_bytes)?;
+        let memory = Arc::new(Allocation { gpu: self.clone(), address, len_bytes });
+        Ok(Array { memory, address, len, of: PhantomData })
     }
 
     /// A copy of `values`.
@@ -195,6 +270,24 @@ impl Gpu {
         let mut array = self.array(values.len())?;
         array.write(values)?;
         Ok(array)
+    }
+
+    /// Notes what `launches` launches instead of running it.
+    ///
+    /// # Errors
+    /// What it fails with; what the driver says.
+    pub fn record<E: From<GpuError>>(&self, launches: impl FnOnce() -> Result<(), E>) -> Result<Recorded, E> {
+        self.0.start_recording()?;
+        // Ended in any case: what comes next is to run.
+        let launched = launches();
+        let recording = self.0.end_recording();
+        launched?;
+        Ok(Recorded { recording: recording?, _gpu: self.clone() })
+    }
+
+    /// The most bytes that arrays took at once, each rounded up as it is laid out.
+    pub fn high_water_bytes(&self) -> usize {
+        self.0.high_water_bytes()
     }
 
     /// Launches `kernel` with `arguments`.
@@ -235,7 +328,38 @@ impl<T: Element> Array<T> {
 
     /// The device it is on.
     pub fn gpu(&self) -> &Gpu {
-        &self.gpu
+        &self.memory.gpu
+    }
+
+    /// Its numbers in `range`, in the same memory.
+    ///
+    /// # Errors
+    /// If it has not so many.
+    pub fn part(&self, range: Range<usize>) -> Result<Array<T>, GpuError> {
+        shapes(range.start <= range.end && range.end <= self.len, || {
+            format!("{range:?} of {} values on the device", self.len)
+        })?;
+        let address = self.address + (range.start * size_of::<T>()) as u64;
+        Ok(Array { memory: self.memory.clone(), address, len: range.len(), of: PhantomData })
+    }
+
+    /// The same memory as bytes.
+    pub(crate) fn bytes(&self) -> Array<u8> {
+        let (memory, len) = (self.memory.clone(), self.len * size_of::<T>());
+        Array { memory, address: self.address, len, of: PhantomData }
+    }
+
+    /// Copies from `other`, which has as many and is apart from it.
+    ///
+    /// # Errors
+    /// If it has more or fewer; what the driver says.
+    pub fn copy_from(&mut self, other: &Array<T>) -> Result<(), GpuError> {
+        self.check(other.len)?;
+        let len_bytes = self.len * size_of::<T>();
+        let apart = self.address.abs_diff(other.address) as usize >= len_bytes;
+        shapes(apart, || format!("{} values copied onto themselves", self.len))?;
+        // SAFETY: both have as many bytes, and do not overlap.
+        unsafe { self.gpu().0.copy(other.address, self.address, len_bytes) }
     }
 
     /// Copies `values`, as many as it has.
@@ -247,7 +371,7 @@ impl<T: Element> Array<T> {
         // SAFETY: elements are plain numbers without padding, and the allocation has as many bytes.
         unsafe {
             let bytes = std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values));
-            self.gpu.0.write(self.address, bytes)
+            self.gpu().0.write(self.address, bytes)
         }
     }
 
@@ -258,7 +382,7 @@ impl<T: Element> Array<T> {
     pub fn to_vec(&self) -> Result<Vec<T>, GpuError> {
         let mut bytes = vec![0u8; self.len * size_of::<T>()];
         // SAFETY: the allocation has as many bytes.
-        unsafe { self.gpu.0.read(self.address, &mut bytes)? };
+        unsafe { self.gpu().0.read(self.address, &mut bytes)? };
         // SAFETY: any bits are a value of an element, read unaligned.
         let at = |i: usize| unsafe { bytes.as_ptr().cast::<T>().add(i).read_unaligned() };
         Ok((0..self.len).map(at).collect())
@@ -269,12 +393,6 @@ impl<T: Element> Array<T> {
             true => Ok(()),
             false => Err(GpuError::Shape(format!("{len} values for {} on the device", self.len))),
         }
-    }
-}
-
-impl<T: Element> Drop for Array<T> {
-    fn drop(&mut self) {
-        self.gpu.0.release(self.address, self.len * size_of::<T>());
     }
 }
 

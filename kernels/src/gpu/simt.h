@@ -4,6 +4,7 @@
 // filled with NaNs for each block.
 #pragma once
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -42,11 +43,14 @@ struct Warp {
     alignas(16) uint8_t slots[2][LANES][SLOT_BYTES];
 };
 
+// A coroutine. It enters its stack once, by its context, which asks the system; after that places change by jumps, which
+// do not. AddressSanitizer, which takes a jump for the end of a stack, sees contexts only.
 struct Thread {
     ucontext_t context;
+    jmp_buf jump;
     std::unique_ptr<uint8_t[]> stack;
     Dim3 index;
-    bool done = false;
+    bool done = false, entered = false;
 };
 
 struct Block {
@@ -58,6 +62,7 @@ struct Block {
     // Counts all that lets a waiting thread go on.
     uint64_t progress = 0;
     ucontext_t host;
+    jmp_buf host_jump;
     void (*body)(void**) = nullptr;
     void** arguments = nullptr;
     const char* name = "";
@@ -83,26 +88,42 @@ inline void yield() {
     Thread& me = current();
 #ifdef SIMT_ASAN
     void* state = nullptr;
-    __sanitizer_start_switch_fiber(me.done ? nullptr : &state, block->host_stack, block->host_stack_bytes);
-#endif
+    __sanitizer_start_switch_fiber(&state, block->host_stack, block->host_stack_bytes);
     swapcontext(&me.context, &block->host);
-#ifdef SIMT_ASAN
     __sanitizer_finish_switch_fiber(state, &block->host_stack, &block->host_stack_bytes);
+#else
+    if (_setjmp(me.jump) == 0) _longjmp(block->host_jump, 1);
 #endif
 }
 
+// A thread's turn.
+inline void resume(Block& b, Thread& thread) {
+#ifdef SIMT_ASAN
+    __sanitizer_start_switch_fiber(&b.host_stack_state, thread.stack.get(), STACK_BYTES);
+    swapcontext(&b.host, &thread.context);
+    __sanitizer_finish_switch_fiber(b.host_stack_state, nullptr, nullptr);
+#else
+    if (_setjmp(b.host_jump) != 0) return;
+    if (thread.entered) _longjmp(thread.jump, 1);
+    thread.entered = true;
+    setcontext(&thread.context);
+#endif
+}
+
+// What a coroutine runs: the kernel for a block, then again for the next.
 inline void start() {
 #ifdef SIMT_ASAN
     __sanitizer_finish_switch_fiber(nullptr, &block->host_stack, &block->host_stack_bytes);
 #endif
-    block->body(block->arguments);
-    Thread& me = current();
-    me.done = true;
-    block->live--;
-    warp().live--;
-    block->progress++;
-    if (block->arrived > 0 || warp().arrived > 0) fail("it ended while others wait for it at a barrier or shuffle");
-    yield();
+    while (true) {
+        block->body(block->arguments);
+        current().done = true;
+        block->live--;
+        warp().live--;
+        block->progress++;
+        if (block->arrived > 0 || warp().arrived > 0) fail("it ended while others wait for it at a barrier or shuffle");
+        yield();
+    }
 }
 
 // Threads of a block meet.
@@ -146,28 +167,14 @@ inline void run_block(Block& b) {
     b.live = (unsigned)b.threads.size();
     for (Warp& w : b.warps) w.live = w.arrived = 0;
     b.arrived = 0;
-    for (unsigned t = 0; t < b.threads.size(); t++) {
-        Thread& thread = b.threads[t];
-        thread.done = false;
+    for (size_t t = 0; t < b.threads.size(); t++) {
+        b.threads[t].done = false;
         b.warps[t / LANES].live++;
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack.get();
-        thread.context.uc_stack.ss_size = STACK_BYTES;
-        thread.context.uc_link = nullptr;
-        makecontext(&thread.context, start, 0);
     }
     while (b.live > 0) {
         const uint64_t before = b.progress;
         for (b.now = 0; b.now < b.threads.size(); b.now++) {
-            Thread& thread = current();
-            if (thread.done) continue;
-#ifdef SIMT_ASAN
-            __sanitizer_start_switch_fiber(&b.host_stack_state, thread.stack.get(), STACK_BYTES);
-#endif
-            swapcontext(&b.host, &thread.context);
-#ifdef SIMT_ASAN
-            __sanitizer_finish_switch_fiber(b.host_stack_state, nullptr, nullptr);
-#endif
+            if (!current().done) resume(b, current());
         }
         if (b.progress == before) {
             b.now = 0;
@@ -187,8 +194,14 @@ inline void launch(const char* name, void (*body)(void**), const unsigned* grid,
     b.threads.resize((size_t)size[0] * size[1] * size[2]);
     b.warps.resize((b.threads.size() + LANES - 1) / LANES);
     for (size_t t = 0; t < b.threads.size(); t++) {
-        b.threads[t].stack.reset(new uint8_t[STACK_BYTES]);
-        b.threads[t].index = {(unsigned)(t % size[0]), (unsigned)(t / size[0] % size[1]),
+        Thread& thread = b.threads[t];
+        thread.stack.reset(new uint8_t[STACK_BYTES]);
+        getcontext(&thread.context);
+        thread.context.uc_stack.ss_sp = thread.stack.get();
+        thread.context.uc_stack.ss_size = STACK_BYTES;
+        thread.context.uc_link = nullptr;
+        makecontext(&thread.context, start, 0);
+        thread.index = {(unsigned)(t % size[0]), (unsigned)(t / size[0] % size[1]),
                               (unsigned)(t / size[0] / size[1])};
     }
     block = &b;

@@ -1,3 +1,4 @@
+use crate::attention::Sampled;
 use crate::gpu::{Array, Gpu, GpuError, Launch, shapes};
 use crate::kv_rows::quantized_row_bytes;
 use crate::rope::Pairing;
@@ -5,9 +6,14 @@ use crate::rope::Pairing;
 /// Elements of a head at most: what a warp holds.
 pub const MOST_HEAD_DIM: usize = 256;
 
-/// How many positions of a cache are filled, on the device too: a launch that is recorded once reads it anew each
-/// time.
+/// Threads of a block that copies, and pairs of bytes it copies.
+const COPY_THREADS: u32 = 256;
+const COPIED: usize = 4 * COPY_THREADS as usize;
+
+/// How many positions of a cache are filled and which of them stand for several, on the device too: a launch that is
+/// recorded once reads it anew each time.
 pub struct Filled {
+    /// Positions; the first that is a sample, and how many such a one stands for.
     device: Array<i32>,
     host: usize,
 }
@@ -18,7 +24,9 @@ impl Filled {
     /// # Errors
     /// If there is no memory left.
     pub fn new(gpu: &Gpu) -> Result<Filled, GpuError> {
-        Ok(Filled { device: gpu.array_of(&[0])?, host: 0 })
+        let mut filled = Filled { device: gpu.array(3)?, host: 0 };
+        filled.set(0)?;
+        Ok(filled)
     }
 
     /// Sets the number, in the order of launches.
@@ -26,8 +34,22 @@ impl Filled {
     /// # Errors
     /// What the driver says.
     pub fn set(&mut self, positions: usize) -> Result<(), GpuError> {
+        self.set_sampled(positions, None)
+    }
+
+    /// The same where some of them are a sample.
+    ///
+    /// # Errors
+    /// What the driver says.
+    pub fn set_sampled(&mut self, positions: usize, sampled: Option<Sampled>) -> Result<(), GpuError> {
+        let (from, each) = sampled.map_or((i32::MAX, 1), |s| (s.from as i32, s.each as i32));
         self.host = positions;
-        self.device.write(&[positions as i32])
+        self.device.write(&[positions as i32, from, each])
+    }
+
+    /// Takes the number for what the device will have once a recording is replayed.
+    pub fn expect(&mut self, positions: usize) {
+        self.host = positions;
     }
 
     /// The number.
@@ -66,6 +88,40 @@ impl KvArrays {
         let len = kv_heads * capacity * row;
         let (k, v) = (gpu.array(len)?, gpu.array(len)?);
         Ok(KvArrays { k, v, kv_heads, capacity, head_dim, quantized })
+    }
+
+    /// Bytes allocated.
+    pub fn len_bytes(&self) -> usize {
+        self.k.len() + self.v.len()
+    }
+
+    /// Copies all of `other`, which has the same shape.
+    ///
+    /// # Errors
+    /// If it has another; what the driver says.
+    pub fn copy_from(&mut self, other: &KvArrays) -> Result<(), GpuError> {
+        self.k.copy_from(&other.k)?;
+        self.v.copy_from(&other.v)
+    }
+
+    /// Copies the first `positions` of `other`, whose capacity may be another.
+    ///
+    /// # Errors
+    /// If either has fewer, or another shape; what the driver says.
+    pub fn copy_positions(&mut self, other: &KvArrays, positions: usize) -> Result<(), GpuError> {
+        let shape = |a: &KvArrays| (a.kv_heads, a.head_dim, a.quantized);
+        let fits = shape(self) == shape(other) && positions <= self.capacity.min(other.capacity);
+        shapes(fits, || format!("{positions} positions of {} to {}", other.capacity, self.capacity))?;
+        // Rows are of an even number of bytes.
+        let row = self.k.len() / (2 * self.kv_heads * self.capacity);
+        let launch = Launch::new((positions * row).div_ceil(COPIED), COPY_THREADS).with_rows(self.kv_heads);
+        let len = [other.capacity * row, self.capacity * row, positions * row].map(|n| (n as i32).into());
+        for (from, to) in [(&other.k, &self.k), (&other.v, &self.v)] {
+            let arguments = [from.into(), to.into(), len[0], len[1], len[2]];
+            // SAFETY: of each head the rows that both have.
+            unsafe { to.gpu().launch("kv_copy", launch, &arguments)? };
+        }
+        Ok(())
     }
 
     /// The bytes of all rows, of keys and of values.

@@ -60,3 +60,11 @@ KERNEL void rope_append(float* q, const float* k, const float* v, const float* i
         if (has) to[4 + lane] = (uint8_t)(int8_t)rintf(x[j] * inverse);
     }
 }
+
+// Of each head (blockIdx.y) the first `len` pairs of bytes of `from`, where a head has `from_len`, to where it has `to_len`.
+KERNEL void kv_copy(const uint16_t* from, uint16_t* to, int from_len, int to_len, int len) {
+    from += (size_t)blockIdx.y * from_len;
+    to += (size_t)blockIdx.y * to_len;
+    const int end = min((int)(blockIdx.x + 1) * 4 * (int)blockDim.x, len);
+    for (int i = blockIdx.x * 4 * blockDim.x + threadIdx.x; i < end; i += blockDim.x) to[i] = from[i];
+}

@@ -1,4 +1,5 @@
-use crate::gpu::{Array, Gpu, GpuError, Launch, shapes};
+use crate::activation::Gate;
+use crate::gpu::{Argument, Array, Gpu, GpuError, Launch, shapes};
 use crate::{BlockType, Weight};
 
 /// Rows of activations that [`linear`] takes at most.
@@ -39,6 +40,21 @@ impl GpuWeight {
             format!("{weight:?} is of a type that the GPU does not multiply")
         })?;
         Ok(GpuWeight { bytes: gpu.array_of(weight.bytes())?, ty, rows, cols })
+    }
+
+    /// The rows of `values`, as they are.
+    ///
+    /// # Errors
+    /// If they are not of `cols`.
+    pub fn over(values: &Array<f32>, cols: usize) -> Result<GpuWeight, GpuError> {
+        let rows = values.len() / cols.max(1);
+        shapes(cols > 0 && values.len() == rows * cols, || format!("{} in rows of {cols}", values.len()))?;
+        Ok(GpuWeight { bytes: values.bytes(), ty: BlockType::F32, rows, cols })
+    }
+
+    /// Whether it is multiplied as it is, with activations as they are; else with rounded ones.
+    pub fn is_dense(&self) -> bool {
+        is_dense(self.ty)
     }
 
     /// Output features.
@@ -90,30 +106,54 @@ fn number(ty: BlockType) -> i32 {
     (0..32).find(|n| BlockType::from_ggml(*n) == Some(ty)).map_or(-1, |n| n as i32)
 }
 
-/// The kernels for 1, 4, 8, 16 and many rows.
-fn kernels(ty: BlockType) -> Option<[&'static str; 5]> {
+/// The kernels of a type.
+struct Kernels {
+    /// For 1, 4, 8 and 16 rows.
+    few: [&'static str; 4],
+    /// The same of two weights and their gate.
+    gated: [&'static str; 4],
+    many: &'static str,
+}
+
+fn kernels(ty: BlockType) -> Option<Kernels> {
     macro_rules! of {
-        ($name:literal) => {
+        ($ty:literal) => {
+            Kernels {
+                few: of!("linear_", $ty),
+                gated: of!("gated_", $ty),
+                many: concat!("linear_", $ty, "_many"),
+            }
+        };
+        ($name:literal, $ty:literal) => {
             [
-                concat!($name, "_1"),
-                concat!($name, "_4"),
-                concat!($name, "_8"),
-                concat!($name, "_16"),
-                concat!($name, "_many"),
+                concat!($name, $ty, "_1"),
+                concat!($name, $ty, "_4"),
+                concat!($name, $ty, "_8"),
+                concat!($name, $ty, "_16"),
             ]
         };
     }
     Some(match ty {
-        BlockType::Q4_0 => of!("linear_q4_0"),
-        BlockType::Q4_1 => of!("linear_q4_1"),
-        BlockType::Q5_0 => of!("linear_q5_0"),
-        BlockType::Q5_1 => of!("linear_q5_1"),
-        BlockType::Q8_0 => of!("linear_q8_0"),
-        BlockType::Q4K => of!("linear_q4_k"),
-        BlockType::Q5K => of!("linear_q5_k"),
-        BlockType::Q6K => of!("linear_q6_k"),
+        BlockType::Q4_0 => of!("q4_0"),
+        BlockType::Q4_1 => of!("q4_1"),
+        BlockType::Q5_0 => of!("q5_0"),
+        BlockType::Q5_1 => of!("q5_1"),
+        BlockType::Q8_0 => of!("q8_0"),
+        BlockType::Q4K => of!("q4_k"),
+        BlockType::Q5K => of!("q5_k"),
+        BlockType::Q6K => of!("q6_k"),
         _ => return None,
     })
+}
+
+/// That of them which takes `m` rows.
+fn of_rows(kernels: [&'static str; 4], m: usize) -> &'static str {
+    kernels[match m {
+        1 => 0,
+        2..=4 => 1,
+        5..=8 => 2,
+        _ => 3,
+    }]
 }
 
 /// Rounds `m` rows of `x` to bytes, the largest of each 32 to 127.
@@ -132,7 +172,7 @@ pub fn round_rows(x: &Array<f32>, m: usize, to: &mut Rounded) -> Result<(), GpuE
 }
 
 /// [`super::linear`] of few rows `x [m, cols]`: dense weights with `x`, quantised ones with `rounded`, which
-/// [`round_rows`] made of it. `y [m, rows]`.
+/// [`round_rows`] made of it. `y [m, rows]`. A row of `y` has the same bits whatever rows are beside it.
 ///
 /// # Errors
 /// If shapes disagree or there are more rows than [`MOST_ROWS`]; what the driver says.
@@ -144,34 +184,103 @@ pub fn linear(
     m: usize,
     y: &mut Array<f32>,
 ) -> Result<(), GpuError> {
-    let &GpuWeight { rows, cols, ty, .. } = weight;
+    // SAFETY: all rows of the weight.
+    unsafe { few_rows(weight, None, x, rounded, bias, m, y) }
+}
+
+/// [`linear`] over the rows `ids` of the weight ([`super::linear_rows`]): `y [m, ids.len()]`.
+///
+/// # Safety
+/// Each id is a row of the weight.
+///
+/// # Errors
+/// As [`linear`].
+pub unsafe fn linear_rows(
+    weight: &GpuWeight,
+    ids: &Array<i32>,
+    x: &Array<f32>,
+    rounded: &Rounded,
+    m: usize,
+    y: &mut Array<f32>,
+) -> Result<(), GpuError> {
+    // SAFETY: the caller's word.
+    unsafe { few_rows(weight, Some(ids), x, rounded, None, m, y) }
+}
+
+unsafe fn few_rows(
+    weight: &GpuWeight,
+    ids: Option<&Array<i32>>,
+    x: &Array<f32>,
+    rounded: &Rounded,
+    bias: Option<&Array<f32>>,
+    m: usize,
+    y: &mut Array<f32>,
+) -> Result<(), GpuError> {
+    let &GpuWeight { cols, ty, .. } = weight;
+    let rows = ids.map_or(weight.rows, Array::len);
     let source = if is_dense(ty) { x.len() >= m * cols } else { rounded.has(m, cols) };
-    let fits =
-        (1..=MOST_ROWS).contains(&m) && source && y.len() >= m * rows && bias.is_none_or(|b| b.len() == rows);
+    let fits = (1..=MOST_ROWS).contains(&m)
+        && source
+        && y.len() >= m * rows
+        && bias.is_none_or(|b| b.len() == weight.rows);
     shapes(fits, || format!("linear: {m} rows of {} values by {rows}x{cols} into {}", x.len(), y.len()))?;
     let launch = Launch::new(rows.div_ceil(WARPS), THREADS);
-    let [rows, cols] = [rows, cols].map(|n| (n as i32).into());
-    let (w, bias, y) = ((&weight.bytes).into(), bias.into(), (&*y).into());
-    let (m_rows, gpu) = ((m as i32).into(), x.gpu());
+    let [rows, cols, m_rows] = [rows, cols, m].map(|n| (n as i32).into());
+    let (w, ids, bias, y): (Argument, Argument, _, _) =
+        ((&weight.bytes).into(), ids.into(), bias.into(), (&*y).into());
     match kernels(ty) {
         // SAFETY: a warp has one row of the weight, and reads and writes `m` rows that are there.
         None => unsafe {
-            let arguments = [w, x.into(), bias, y, rows, cols, m_rows, number(ty).into()];
-            gpu.launch("linear_dense", launch, &arguments)
+            let arguments = [w, ids, x.into(), bias, y, rows, cols, m_rows, number(ty).into()];
+            x.gpu().launch("linear_dense", launch, &arguments)
         },
-        Some([one, four, eight, sixteen, _]) => {
-            let kernel = match m {
-                1 => one,
-                2..=4 => four,
-                5..=8 => eight,
-                _ => sixteen,
-            };
+        Some(Kernels { few, .. }) => {
             let (q, scales, sums) = ((&rounded.q).into(), (&rounded.scales).into(), (&rounded.sums).into());
-            let arguments = [w, q, scales, sums, bias, y, rows, cols, m_rows];
+            let arguments = [w, ids, q, scales, sums, bias, y, rows, cols, m_rows];
             // SAFETY: as above.
-            unsafe { gpu.launch(kernel, launch, &arguments) }
+            unsafe { x.gpu().launch(of_rows(few, m), launch, &arguments) }
         }
     }
+}
+
+/// [`crate::activation::gated`] of what [`linear`] makes of `rounded` with `gate` and with `up`, two quantised weights of
+/// one type and shape: `y [m, rows]`, without either in memory.
+///
+/// # Errors
+/// If shapes or types disagree or there are more rows than [`MOST_ROWS`]; what the driver says.
+pub fn linear_gated(
+    (gate, up): (&GpuWeight, &GpuWeight),
+    kind: Gate,
+    rounded: &Rounded,
+    m: usize,
+    y: &mut Array<f32>,
+) -> Result<(), GpuError> {
+    let &GpuWeight { rows, cols, ty, .. } = gate;
+    let alike = (up.ty, up.rows, up.cols) == (ty, rows, cols);
+    let fits = alike && (1..=MOST_ROWS).contains(&m) && rounded.has(m, cols) && y.len() >= m * rows;
+    let Some(Kernels { gated, .. }) = kernels(ty).filter(|_| fits) else {
+        let text = format!("linear_gated: {m} rows by {rows}x{cols} of {ty:?} into {}", y.len());
+        return Err(GpuError::Shape(text));
+    };
+    let arguments = [
+        (&gate.bytes).into(),
+        (&up.bytes).into(),
+        (&rounded.q).into(),
+        (&rounded.scales).into(),
+        (&rounded.sums).into(),
+        (&*y).into(),
+        (rows as i32).into(),
+        (cols as i32).into(),
+        (m as i32).into(),
+        i32::from(kind == Gate::Silu).into(),
+    ];
+    // SAFETY: a warp has one row of both weights, and reads and writes `m` rows that are there.
+    unsafe { y.gpu().launch(of_rows(gated, m), Launch::new(rows.div_ceil(WARPS), THREADS), &arguments) }
+}
+
+/// Whether [`linear_gated`] takes both.
+pub fn can_gate(gate: &GpuWeight, up: &GpuWeight) -> bool {
+    (gate.ty, gate.rows, gate.cols) == (up.ty, up.rows, up.cols) && kernels(gate.ty).is_some()
 }
 
 /// [`super::linear`] of any number of rows over a quantised weight, on tensor cores: `y [m, rows]` of what
@@ -187,7 +296,7 @@ pub fn linear_many(
     y: &mut Array<f32>,
 ) -> Result<(), GpuError> {
     let &GpuWeight { rows, cols, ty, .. } = weight;
-    let Some([.., kernel]) = kernels(ty) else {
+    let Some(Kernels { many: kernel, .. }) = kernels(ty) else {
         return Err(GpuError::Shape(format!("linear_many: {ty:?} has no tiles")));
     };
     let fits = rounded.has(m, cols) && y.len() >= m * rows && bias.is_none_or(|b| b.len() == rows);
@@ -276,18 +385,25 @@ pub fn matmul(
     unsafe { x.gpu().launch("matmul", launch, &arguments) }
 }
 
-/// Rows `ids` of `weight`, which must be rows of it: `y [ids.len(), cols]`. Ids on the device are not checked.
+/// Rows `ids` of `weight`, which must be rows of it, times `scale`: `y [ids.len(), cols]`. Ids on the device are not
+/// checked.
 ///
 /// # Safety
 /// Each id is a row of the weight.
 ///
 /// # Errors
 /// If `y` has another length; what the driver says.
-pub unsafe fn gather_rows(weight: &GpuWeight, ids: &Array<i32>, y: &mut Array<f32>) -> Result<(), GpuError> {
+pub unsafe fn gather_rows(
+    weight: &GpuWeight,
+    ids: &Array<i32>,
+    scale: f32,
+    y: &mut Array<f32>,
+) -> Result<(), GpuError> {
     let cols = weight.cols;
     shapes(y.len() == ids.len() * cols, || format!("gather_rows: {} of {cols} into {}", ids.len(), y.len()))?;
+    let (number, cols) = (number(weight.ty), cols as i32);
     let arguments =
-        [(&weight.bytes).into(), ids.into(), (&*y).into(), (cols as i32).into(), number(weight.ty).into()];
+        [(&weight.bytes).into(), ids.into(), (&*y).into(), cols.into(), number.into(), scale.into()];
     // SAFETY: the caller's word on the ids; a block writes one row.
     unsafe { y.gpu().launch("gather_rows", Launch::new(ids.len(), THREADS), &arguments) }
 }

@@ -20,15 +20,11 @@ KERNEL void round_rows(const float* x, int* q, float* scales, int* sums, int gro
     }
 }
 
-// A warp a row of the weight, a lane a group of 32; ROWS rows of activations at once, of which `m` are there.
+// A lane's part of a row `w` of the weight times ROWS rows of activations, of which `m` are there: a lane has every 32nd group.
 template <int TYPE, int ROWS>
-DEVICE void quantized(const uint8_t* w, const int* q, const float* scales, const int* sums, const float* bias,
-                      float* y, int rows, int cols, int m) {
-    const int row = blockIdx.x * (blockDim.x / WARP) + warp_id(), lane = lane_id(), groups = cols / 32;
-    if (row >= rows) return;
-    w += (size_t)row * (cols / Blocks<TYPE>::LEN) * Blocks<TYPE>::BYTES;
-    float acc[ROWS] = {};
-    for (int group = lane; group < groups; group += WARP) {
+DEVICE void dot_rows(const uint8_t* w, const int* q, const float* scales, const int* sums, int groups, int m,
+                     float (&acc)[ROWS]) {
+    for (int group = lane_id(); group < groups; group += WARP) {
         Group g;
         read_group<TYPE>(w, group, g);
         for (int i = 0; i < ROWS; i++) {
@@ -44,9 +40,36 @@ DEVICE void quantized(const uint8_t* w, const int* q, const float* scales, const
                                     (g.scale[1] * last + g.offset[1] * (sum >> 16)));
         }
     }
+}
+
+// A warp a row of the weight: row `ids[i]` for the i-th of y, or the i-th.
+template <int TYPE, int ROWS>
+DEVICE void quantized(const uint8_t* w, const int* ids, const int* q, const float* scales, const int* sums,
+                      const float* bias, float* y, int rows, int cols, int m) {
+    const int row = blockIdx.x * (blockDim.x / WARP) + warp_id();
+    if (row >= rows) return;
+    const int from = ids ? ids[row] : row;
+    float acc[ROWS] = {};
+    dot_rows<TYPE>(w + (size_t)from * (cols / Blocks<TYPE>::LEN) * Blocks<TYPE>::BYTES, q, scales, sums, cols / 32, m, acc);
     for (int i = 0; i < ROWS; i++) {
         const float sum = warp_sum(acc[i]);
-        if (lane == 0 && i < m) y[(size_t)i * rows + row] = sum + (bias ? bias[row] : 0.0f);
+        if (lane_id() == 0 && i < m) y[(size_t)i * rows + row] = sum + (bias ? bias[from] : 0.0f);
+    }
+}
+
+// The gated first half of a perceptron: a warp has the same row of both weights.
+template <int TYPE, int ROWS>
+DEVICE void gated_rows(const uint8_t* gate, const uint8_t* up, const int* q, const float* scales, const int* sums, float* y,
+                       int rows, int cols, int m, int silu) {
+    const int row = blockIdx.x * (blockDim.x / WARP) + warp_id();
+    if (row >= rows) return;
+    const size_t at = (size_t)row * (cols / Blocks<TYPE>::LEN) * Blocks<TYPE>::BYTES;
+    float gates[ROWS] = {}, ups[ROWS] = {};
+    dot_rows<TYPE>(gate + at, q, scales, sums, cols / 32, m, gates);
+    dot_rows<TYPE>(up + at, q, scales, sums, cols / 32, m, ups);
+    for (int i = 0; i < ROWS; i++) {
+        const float g = warp_sum(gates[i]), u = warp_sum(ups[i]);
+        if (lane_id() == 0 && i < m) y[(size_t)i * rows + row] = gated_of(g, u, silu);
     }
 }
 
@@ -57,22 +80,23 @@ DEVICE float dense(const uint8_t* w, size_t i, int type) {
 }
 
 // The same over dense weights, of activations as they are.
-KERNEL void linear_dense(const uint8_t* w, const float* x, const float* bias, float* y, int rows, int cols, int m,
-                         int type) {
+KERNEL void linear_dense(const uint8_t* w, const int* ids, const float* x, const float* bias, float* y, int rows, int cols,
+                         int m, int type) {
     const int row = blockIdx.x * (blockDim.x / WARP) + warp_id(), lane = lane_id();
     if (row >= rows) return;
+    const int from = ids ? ids[row] : row;
     for (int i = 0; i < m; i++) {
         float acc = 0.0f;
-        for (int j = lane; j < cols; j += WARP) acc += dense(w, (size_t)row * cols + j, type) * x[(size_t)i * cols + j];
+        for (int j = lane; j < cols; j += WARP) acc += dense(w, (size_t)from * cols + j, type) * x[(size_t)i * cols + j];
         acc = warp_sum(acc);
-        if (lane == 0) y[(size_t)i * rows + row] = acc + (bias ? bias[row] : 0.0f);
+        if (lane == 0) y[(size_t)i * rows + row] = acc + (bias ? bias[from] : 0.0f);
     }
 }
 
-#define INSTANCE(NAME, TYPE, ROWS)                                                                                    \
-    KERNEL void NAME(const uint8_t* w, const int* q, const float* scales, const int* sums, const float* bias, float* y, \
-                     int rows, int cols, int m) {                                                                     \
-        quantized<TYPE, ROWS>(w, q, scales, sums, bias, y, rows, cols, m);                                            \
+#define INSTANCE(NAME, TYPE, ROWS)                                                                                      \
+    KERNEL void NAME(const uint8_t* w, const int* ids, const int* q, const float* scales, const int* sums,                \
+                     const float* bias, float* y, int rows, int cols, int m) {                                            \
+        quantized<TYPE, ROWS>(w, ids, q, scales, sums, bias, y, rows, cols, m);                                           \
     }
 INSTANCE(linear_q4_0_1, TYPE_Q4_0, 1)
 INSTANCE(linear_q4_0_4, TYPE_Q4_0, 4)
@@ -106,6 +130,45 @@ INSTANCE(linear_q6_k_1, TYPE_Q6_K, 1)
 INSTANCE(linear_q6_k_4, TYPE_Q6_K, 4)
 INSTANCE(linear_q6_k_8, TYPE_Q6_K, 8)
 INSTANCE(linear_q6_k_16, TYPE_Q6_K, 16)
+#undef INSTANCE
+
+#define INSTANCE(NAME, TYPE, ROWS)                                                                                      \
+    KERNEL void NAME(const uint8_t* gate, const uint8_t* up, const int* q, const float* scales, const int* sums,          \
+                     float* y, int rows, int cols, int m, int silu) {                                                     \
+        gated_rows<TYPE, ROWS>(gate, up, q, scales, sums, y, rows, cols, m, silu);                                        \
+    }
+INSTANCE(gated_q4_0_1, TYPE_Q4_0, 1)
+INSTANCE(gated_q4_0_4, TYPE_Q4_0, 4)
+INSTANCE(gated_q4_0_8, TYPE_Q4_0, 8)
+INSTANCE(gated_q4_0_16, TYPE_Q4_0, 16)
+INSTANCE(gated_q4_1_1, TYPE_Q4_1, 1)
+INSTANCE(gated_q4_1_4, TYPE_Q4_1, 4)
+INSTANCE(gated_q4_1_8, TYPE_Q4_1, 8)
+INSTANCE(gated_q4_1_16, TYPE_Q4_1, 16)
+INSTANCE(gated_q5_0_1, TYPE_Q5_0, 1)
+INSTANCE(gated_q5_0_4, TYPE_Q5_0, 4)
+INSTANCE(gated_q5_0_8, TYPE_Q5_0, 8)
+INSTANCE(gated_q5_0_16, TYPE_Q5_0, 16)
+INSTANCE(gated_q5_1_1, TYPE_Q5_1, 1)
+INSTANCE(gated_q5_1_4, TYPE_Q5_1, 4)
+INSTANCE(gated_q5_1_8, TYPE_Q5_1, 8)
+INSTANCE(gated_q5_1_16, TYPE_Q5_1, 16)
+INSTANCE(gated_q8_0_1, TYPE_Q8_0, 1)
+INSTANCE(gated_q8_0_4, TYPE_Q8_0, 4)
+INSTANCE(gated_q8_0_8, TYPE_Q8_0, 8)
+INSTANCE(gated_q8_0_16, TYPE_Q8_0, 16)
+INSTANCE(gated_q4_k_1, TYPE_Q4_K, 1)
+INSTANCE(gated_q4_k_4, TYPE_Q4_K, 4)
+INSTANCE(gated_q4_k_8, TYPE_Q4_K, 8)
+INSTANCE(gated_q4_k_16, TYPE_Q4_K, 16)
+INSTANCE(gated_q5_k_1, TYPE_Q5_K, 1)
+INSTANCE(gated_q5_k_4, TYPE_Q5_K, 4)
+INSTANCE(gated_q5_k_8, TYPE_Q5_K, 8)
+INSTANCE(gated_q5_k_16, TYPE_Q5_K, 16)
+INSTANCE(gated_q6_k_1, TYPE_Q6_K, 1)
+INSTANCE(gated_q6_k_4, TYPE_Q6_K, 4)
+INSTANCE(gated_q6_k_8, TYPE_Q6_K, 8)
+INSTANCE(gated_q6_k_16, TYPE_Q6_K, 16)
 #undef INSTANCE
 
 // Products of many rows: a block has TILE rows of activations and TILE rows of the weight, a warp 16 of the former, and
@@ -240,29 +303,29 @@ KERNEL void matmul(const uint8_t* w, const float* x, const float* bias, float* y
     }
 }
 
-template <int TYPE> DEVICE void gather_row(const uint8_t* w, int id, float* y, int cols) {
+template <int TYPE> DEVICE void gather_row(const uint8_t* w, int id, float* y, int cols, float scale) {
     w += (size_t)id * (cols / Blocks<TYPE>::LEN) * Blocks<TYPE>::BYTES;
     for (int group = threadIdx.x; group < cols / 32; group += blockDim.x) {
         Group g;
         read_group<TYPE>(w, group, g);
-        for (int i = 0; i < 32; i++) y[group * 32 + i] = element(g, i);
+        for (int i = 0; i < 32; i++) y[group * 32 + i] = element(g, i) * scale;
     }
 }
 
-// Rows `ids` of a weight, a block each.
-KERNEL void gather_rows(const uint8_t* w, const int* ids, float* y, int cols, int type) {
+// Rows `ids` of a weight, a block each, times `scale`.
+KERNEL void gather_rows(const uint8_t* w, const int* ids, float* y, int cols, int type, float scale) {
     const int id = ids[blockIdx.x];
     y += (size_t)blockIdx.x * cols;
     switch (type) {
-        case TYPE_Q4_0: return gather_row<TYPE_Q4_0>(w, id, y, cols);
-        case TYPE_Q4_1: return gather_row<TYPE_Q4_1>(w, id, y, cols);
-        case TYPE_Q5_0: return gather_row<TYPE_Q5_0>(w, id, y, cols);
-        case TYPE_Q5_1: return gather_row<TYPE_Q5_1>(w, id, y, cols);
-        case TYPE_Q8_0: return gather_row<TYPE_Q8_0>(w, id, y, cols);
-        case TYPE_Q4_K: return gather_row<TYPE_Q4_K>(w, id, y, cols);
-        case TYPE_Q5_K: return gather_row<TYPE_Q5_K>(w, id, y, cols);
-        case TYPE_Q6_K: return gather_row<TYPE_Q6_K>(w, id, y, cols);
+        case TYPE_Q4_0: return gather_row<TYPE_Q4_0>(w, id, y, cols, scale);
+        case TYPE_Q4_1: return gather_row<TYPE_Q4_1>(w, id, y, cols, scale);
+        case TYPE_Q5_0: return gather_row<TYPE_Q5_0>(w, id, y, cols, scale);
+        case TYPE_Q5_1: return gather_row<TYPE_Q5_1>(w, id, y, cols, scale);
+        case TYPE_Q8_0: return gather_row<TYPE_Q8_0>(w, id, y, cols, scale);
+        case TYPE_Q4_K: return gather_row<TYPE_Q4_K>(w, id, y, cols, scale);
+        case TYPE_Q5_K: return gather_row<TYPE_Q5_K>(w, id, y, cols, scale);
+        case TYPE_Q6_K: return gather_row<TYPE_Q6_K>(w, id, y, cols, scale);
         default:
-            for (int i = threadIdx.x; i < cols; i += blockDim.x) y[i] = dense(w, (size_t)id * cols + i, type);
+            for (int i = threadIdx.x; i < cols; i += blockDim.x) y[i] = dense(w, (size_t)id * cols + i, type) * scale;
     }
 }
