@@ -1,6 +1,7 @@
 use crate::plan::RemedyKind;
 use crate::prompt::Modes;
 use std::path::PathBuf;
+use undertone_kernels::gpu::Available;
 use undertone_models::kv_cache::KvType;
 
 /// Everything an engine is made of. It is fixed when the engine starts: no request can name another
@@ -13,6 +14,8 @@ pub struct EngineConfig {
     pub text_model: Option<PathBuf>,
     /// The same language model in other quantisations, by name, for when it does not fit.
     pub other_quantisations: Vec<(String, PathBuf)>,
+    /// The GPU to compute on; the processor when `None`.
+    pub gpu: Option<Available>,
     /// Positions of the language model's context; at most what it was trained for is taken.
     pub context_tokens: usize,
     /// How the language model's keys and values are stored.
@@ -47,6 +50,7 @@ impl EngineConfig {
             speech_model: speech_model.into(),
             text_model: None,
             other_quantisations: Vec::new(),
+            gpu: None,
             context_tokens: 2048,
             kv: KvType::F32,
             max_hypotheses: 5,

@@ -38,6 +38,9 @@ pub enum EngineError {
         /// What is wrong.
         what: String,
     },
+    /// The GPU cannot be used.
+    #[error("{0}; use --device cpu")]
+    Gpu(undertone_kernels::gpu::GpuError),
     /// The plan does not fit.
     #[error(transparent)]
     OverBudget(#[from] crate::plan::OverBudget),

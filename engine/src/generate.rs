@@ -8,7 +8,7 @@ use crate::draft::TextDraft;
 use crate::error::Result;
 use crate::telemetry::Stage;
 use undertone_kernels::MAX_FEW_ROWS;
-use undertone_models::causal_lm::{CausalLm, Pass};
+use undertone_models::causal_lm::{CausalLm, Pass, argmax};
 use undertone_models::footprint::PREFILL_CHUNK_TOKENS;
 use undertone_models::kv_cache::{KvCache, KvType, Snapshot};
 use undertone_models::tokenizer::Tokenizer;
@@ -161,16 +161,16 @@ impl Generator {
         let computed = self.rewind_to(task.prompt, last)?;
         let licence = task.licence.as_ref().filter(|_| self.shorten);
         let among = licence.map(|licence| self.shortlist(licence));
-        let logits = control.stage(Stage::Prefill, |control| {
+        let wanted = Wanted::of(&task.licence, &among);
+        let rows = control.stage(Stage::Prefill, |control| {
             // The last chunk has the prompt's last token, whose logits choose the first token of the answer.
             let whole_chunks = (last - self.cached.len()) / PREFILL_CHUNK_TOKENS * PREFILL_CHUNK_TOKENS;
             self.extend(task.prompt, self.cached.len() + whole_chunks, control)?;
             control.check()?;
             let rest = &task.prompt[self.cached.len()..];
-            let among = among.as_deref();
-            let logits = self.lm.forward_among(rest, &mut self.cache, Pass::PrefillLast, among)?;
+            let rows = scores(&self.lm, rest, &mut self.cache, Pass::PrefillLast, wanted)?;
             self.cached.extend(rest);
-            to_rows(logits)
+            Ok(rows)
         })?;
         let prefilled_tokens = task.prompt.len() - computed;
         let room = self.cache.capacity().saturating_sub(task.prompt.len());
@@ -186,7 +186,7 @@ impl Generator {
             ..Answer::new(self.lm.tokenizer())
         };
         let written = control.stage(Stage::Generate, |control| {
-            write(&self.lm, &mut self.cache, &mut answer, draft, logits, control)
+            write(&self.lm, &mut self.cache, &mut answer, draft, rows, control)
         });
         // Written tokens are computed another way than prompts: the next prompt starts behind this one.
         self.cache.rewind(self.cached.len());
@@ -259,7 +259,7 @@ fn write(
     cache: &mut KvCache,
     answer: &mut Answer<'_>,
     mut draft: Option<TextDraft<'_>>,
-    mut logits: Vec<Vec<f32>>,
+    mut rows: Vec<Scores>,
     control: &Control,
 ) -> Result<(usize, (usize, usize))> {
     let mut passes = 0;
@@ -267,8 +267,8 @@ fn write(
     loop {
         let mut accepted = 0;
         let from = cache.len() - proposed.len();
-        for (i, logits) in logits.iter_mut().enumerate() {
-            if !answer.choose(logits) {
+        for (i, scores) in rows.iter_mut().enumerate() {
+            if !answer.choose(scores) {
                 break;
             }
             if proposed.get(i) != answer.tokens.last() {
@@ -289,9 +289,49 @@ fn write(
         proposed = draft.as_mut().map_or(Vec::new(), |d| d.propose(lm.tokenizer(), &answer.written()));
         proposed.truncate(cache.capacity().saturating_sub(cache.len() + 1));
         let tokens: Vec<u32> = std::iter::once(last).chain(proposed.iter().copied()).collect();
-        logits = to_rows(lm.forward_among(&tokens, cache, Pass::Decode, answer.among.as_deref())?)?;
+        rows = scores(lm, &tokens, cache, Pass::Decode, Wanted::of(&answer.licence, &answer.among))?;
         passes += 1;
     }
+}
+
+/// What a pass is to tell of the tokens that may follow.
+#[derive(Clone, Copy)]
+enum Wanted<'a> {
+    /// Logits, of some only.
+    Logits(Option<&'a [u32]>),
+    /// The likeliest: where all are allowed, no vocabulary of logits need leave its device.
+    Likeliest,
+}
+
+impl<'a> Wanted<'a> {
+    fn of(licence: &Option<Licence>, among: &'a Option<Vec<u32>>) -> Wanted<'a> {
+        if licence.is_some() { Wanted::Logits(among.as_deref()) } else { Wanted::Likeliest }
+    }
+}
+
+/// What a pass tells of the tokens that may follow one.
+enum Scores {
+    Logits(Vec<f32>),
+    Likeliest(u32),
+}
+
+fn scores(
+    lm: &CausalLm,
+    tokens: &[u32],
+    cache: &mut KvCache,
+    pass: Pass,
+    wanted: Wanted<'_>,
+) -> Result<Vec<Scores>> {
+    Ok(match wanted {
+        Wanted::Likeliest => {
+            lm.forward_likeliest(tokens, cache, pass)?.into_iter().map(Scores::Likeliest).collect()
+        }
+        Wanted::Logits(among) => {
+            let logits = lm.forward_among(tokens, cache, pass, among)?;
+            let rows = logits.map(|l| l.to_vec2()).transpose()?.unwrap_or_default();
+            rows.into_iter().map(Scores::Logits).collect()
+        }
+    })
 }
 
 /// An answer as it grows.
@@ -326,13 +366,17 @@ impl<'a> Answer<'a> {
     }
 
     /// Takes the likeliest token that is licensed; `false` once the answer has come to its end.
-    fn choose(&mut self, logits: &mut [f32]) -> bool {
-        if self.tokens.len() >= self.max_tokens || logits.is_empty() {
+    fn choose(&mut self, scores: &mut Scores) -> bool {
+        if self.tokens.len() >= self.max_tokens {
             self.end = Some(End::Limit);
             return false;
         }
-        for nth in 0..FIRST_TRIES {
-            let at = argmax(logits);
+        let logits = match scores {
+            Scores::Likeliest(token) => return self.take(*token),
+            Scores::Logits(logits) => logits,
+        };
+        for nth in 0..FIRST_TRIES.min(logits.len()) {
+            let at = argmax(logits) as usize;
             let token = self.token(at);
             if self.is_licensed(token) {
                 return self.take(token);
@@ -442,19 +486,4 @@ impl<'a> Answer<'a> {
         let end = self.end.unwrap_or_default();
         Generated { text, tokens: self.tokens, end, cut, ..Generated::default() }
     }
-}
-
-fn to_rows(logits: Option<candle_core::Tensor>) -> Result<Vec<Vec<f32>>> {
-    Ok(logits.map(|l| l.to_vec2()).transpose()?.unwrap_or_default())
-}
-
-/// The first of the highest.
-fn argmax(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, l) in logits.iter().enumerate() {
-        if *l > logits[best] {
-            best = i;
-        }
-    }
-    best
 }

@@ -12,6 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use undertone_kernels::gpu::Gpu;
 use undertone_models::causal_lm::CausalLm;
 use undertone_models::footprint::{SpeechFootprint, TextFootprint};
 use undertone_models::weights::MappedFile;
@@ -48,6 +49,8 @@ pub(crate) struct Loaded {
     pub(crate) pool: Arc<ThreadPool>,
     pub(crate) files: Vec<Arc<MappedFile>>,
     pub(crate) watch: Watch,
+    /// What the models compute on, if not the processor.
+    gpu: Option<Gpu>,
     /// Resident before anything was loaded: the caller's own.
     base_bytes: u64,
 }
@@ -70,8 +73,14 @@ impl Loaded {
         let plan = plan(config, &warm, pool.current_num_threads())?.granted()?;
         let mut times = LoadTimes::default();
 
+        let gpu = config.gpu.as_ref().map(|gpu| gpu.open(plan.reserve_bytes())).transpose();
+        let gpu = gpu.map_err(EngineError::Gpu)?;
+
         let start = Instant::now();
-        let whisper = Whisper::open_on_bytes(&config.speech_model)?;
+        let whisper = match gpu.as_ref().filter(|_| !plan.settings.whisper_on_cpu) {
+            None => Whisper::open_on_bytes(&config.speech_model)?,
+            Some(gpu) => Whisper::open_on(&config.speech_model, gpu)?,
+        };
         let mut files = whisper.files.clone();
         let transcriber = Transcriber::new(whisper, config.max_hypotheses)?;
         times.speech_ms = lap_ms(start);
@@ -81,7 +90,10 @@ impl Loaded {
         let cleaner = match text_model(config, &plan) {
             None => None,
             Some(path) => {
-                let lm = CausalLm::open(path)?;
+                let lm = match &gpu {
+                    None => CausalLm::open(path)?,
+                    Some(gpu) => CausalLm::open_on(path, gpu)?,
+                };
                 files.extend_from_slice(lm.files());
                 let mut cleaner = Cleaner::new(lm, settings.context_tokens, settings.kv)?;
                 cleaner.generator.set_speculation(config.speculate);
@@ -90,7 +102,8 @@ impl Loaded {
             }
         };
         let pipeline = Pipeline { vad: Vad::new(VadSettings::default()), transcriber, cleaner, modes };
-        let mut loaded = Loaded { pipeline, plan, times, pool, files, watch: Watch::new(), base_bytes };
+        let watch = Watch::new();
+        let mut loaded = Loaded { pipeline, plan, times, pool, files, watch, gpu, base_bytes };
         loaded.prefault(config.lock_memory)?;
         if let Some(settle) = config.settle {
             settle();
@@ -163,10 +176,19 @@ impl Loaded {
     pub(crate) fn complete(&mut self, record: &mut Record) {
         self.watch.end(record, resident_fraction(&self.files));
         let own = |bytes: Option<u64>| bytes.map(|b| b.saturating_sub(self.base_bytes));
-        record.memory = MemoryUse {
-            planned_bytes: self.plan.total_bytes as u64,
-            resident_bytes: own(memory::resident_bytes()),
-            peak_bytes: own(memory::peak_resident_bytes()),
+        let planned_bytes = self.plan.total_bytes as u64;
+        record.memory = match &self.gpu {
+            None => MemoryUse {
+                planned_bytes,
+                resident_bytes: own(memory::resident_bytes()),
+                peak_bytes: own(memory::peak_resident_bytes()),
+            },
+            // Of a GPU all is taken at load; what is used of it is counted.
+            Some(gpu) => {
+                let outside = (self.plan.total_bytes - self.plan.reserve_bytes()) as u64;
+                let used = Some(outside + gpu.high_water_bytes() as u64);
+                MemoryUse { planned_bytes, resident_bytes: used, peak_bytes: used }
+            }
         };
         if record.memory.exceeds_plan() {
             tracing::warn!(?record.memory, "more memory was used than planned");
@@ -174,11 +196,15 @@ impl Loaded {
     }
 }
 
-/// Part of the mapped weights that is in memory, from 0 to 1; `None` where the system does not tell.
+/// Part of the mapped weights that is in memory, from 0 to 1; `None` where the system does not tell or none are
+/// mapped.
 pub(crate) fn resident_fraction(files: &[Arc<MappedFile>]) -> Option<f64> {
     let total: usize = files.iter().map(|f| f.needed_bytes()).sum();
+    if total == 0 {
+        return None;
+    }
     let resident: usize = files.iter().map(|f| f.resident_bytes()).sum::<std::result::Result<_, _>>().ok()?;
-    Some(resident as f64 / total.max(1) as f64)
+    Some(resident as f64 / total as f64)
 }
 
 fn lap_ms(start: Instant) -> f64 {
@@ -199,12 +225,16 @@ fn plan(config: &EngineConfig, warm: &[&Mode], threads: usize) -> Result<Plan> {
     // A file that cannot be planned is no remedy.
     let others =
         config.other_quantisations.iter().filter_map(|(name, path)| Some((name.clone(), read(path).ok()?)));
+    let free_bytes = || match &config.gpu {
+        Some(gpu) => Some(gpu.memory_bytes.0),
+        None => memory::available_bytes(),
+    };
     let request = PlanRequest {
         speech: SpeechFootprint::read(&config.speech_model)?,
         text: config.text_model.as_ref().map(read).transpose()?,
         other_quantisations: others.collect(),
-        device: Device::Cpu,
-        budget_bytes: config.budget_bytes.or_else(memory::available_bytes).unwrap_or(usize::MAX),
+        device: if config.gpu.is_some() { Device::Cuda } else { Device::Cpu },
+        budget_bytes: config.budget_bytes.or_else(free_bytes).unwrap_or(usize::MAX),
         context_tokens: config.context_tokens,
         kv: config.kv,
         max_hypotheses: config.max_hypotheses,

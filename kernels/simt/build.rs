@@ -33,6 +33,11 @@ fn main() {
     build.flag("-ffp-contract=off");
     // Coroutines jump from one stack to another, which a fortified jump forbids.
     build.flag("-U_FORTIFY_SOURCE");
+    // Tests run where they are built; halves are converted by instructions where there are some.
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("f16c") {
+        build.flag("-mavx2").flag("-mf16c");
+    }
     if std::env::var("CARGO_CFG_SANITIZE").is_ok_and(|s| s.contains("address")) {
         build.flag("-fsanitize=address");
     }

@@ -1,7 +1,8 @@
 //! The decoder-only transformer that an [`Architecture`] describes, over mapped GGUF weights.
 
-use crate::architecture::{self, Architecture};
+use crate::architecture::{self, Architecture, LayerAttention};
 use crate::error::{ModelError, Result};
+use crate::gpu::{GpuLm, HeadRows, LmWeights};
 use crate::kv_cache::{KvCache, KvType};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{MappedFile, Weights, gguf::Gguf};
@@ -10,6 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use undertone_kernels::activation::gated;
 use undertone_kernels::attention::{Attention, attention};
+use undertone_kernels::gpu::Gpu;
 use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::{gather_rows, linear, linear_each, linear_rows};
 use undertone_kernels::norm::rms_norm;
@@ -39,6 +41,15 @@ impl Pass {
             Pass::Prefill | Pass::PrefillLast | Pass::Score => Regime::Many,
         }
     }
+
+    /// Of how many of `tokens` it gives logits: the last.
+    fn rows(self, tokens: usize) -> usize {
+        match self {
+            Pass::Prefill => 0,
+            Pass::PrefillLast => 1,
+            Pass::Decode | Pass::Score => tokens,
+        }
+    }
 }
 
 struct Layer {
@@ -62,12 +73,23 @@ pub struct CausalLm {
     architecture: Architecture,
     tokenizer: Tokenizer,
     chat_template: Option<String>,
+    network: Network,
+    weights_bytes: usize,
+    files: Vec<Arc<MappedFile>>,
+}
+
+enum Network {
+    Host(HostLm),
+    Gpu(Box<GpuLm>),
+}
+
+/// Weights in main memory, and their arithmetic on the processor.
+struct HostLm {
     embed: Weight,
     layers: Vec<Layer>,
     norm: Vec<f32>,
-    head: Weight,
-    weights_bytes: usize,
-    files: Vec<Arc<MappedFile>>,
+    /// None where it is the embedding.
+    head: Option<Weight>,
 }
 
 impl CausalLm {
@@ -76,33 +98,44 @@ impl CausalLm {
     /// # Errors
     /// One clear sentence for whatever is missing, damaged or not implemented.
     pub fn open(path: &Path) -> Result<CausalLm> {
+        CausalLm::load(path, None)
+    }
+
+    /// Opens a GGUF file and uploads its weights.
+    ///
+    /// # Errors
+    /// As [`CausalLm::open`]; if a weight is of a type that the GPU does not multiply, or there is no memory left.
+    pub fn open_on(path: &Path, gpu: &Gpu) -> Result<CausalLm> {
+        CausalLm::load(path, Some(gpu))
+    }
+
+    fn load(path: &Path, gpu: Option<&Gpu>) -> Result<CausalLm> {
         let mut file = Gguf::open(path)?;
         let architecture = architecture::describe(&file)?;
         let tokenizer = file.tokenizer()?;
         let weights_bytes = file.weights().len_bytes();
-        let multiplied = multiplied(file.weights());
-        file.weights_mut().interleave(multiplied)?;
-        let (w, d) = (file.weights(), architecture.hidden_size);
+        if gpu.is_none() {
+            let multiplied = multiplied(file.weights());
+            file.weights_mut().interleave(multiplied)?;
+        }
+        let w = file.weights();
+        let host = HostLm::load(w, &architecture)?;
         // Some files pad the embedding past the last token.
-        let vocab = w.dims("token_embd.weight")?[0];
+        let vocab = host.embed.rows();
         if tokenizer.vocab_size() > vocab {
             let what = format!("{} tokens but {vocab} embeddings", tokenizer.vocab_size());
             return Err(ModelError::corrupt(path, what));
         }
-        let embed = w.matrix("token_embd.weight", vocab, d)?;
-        let head = match w.contains("output.weight") {
-            true => w.matrix("output.weight", vocab, d)?,
-            false => embed.clone(),
-        };
-        let layers = (0..architecture.num_hidden_layers).map(|n| Layer::load(w, &architecture, n));
+        // What was uploaded is not read again.
+        let files = if gpu.is_none() { w.files() } else { Vec::new() };
         Ok(CausalLm {
-            layers: layers.collect::<Result<_>>()?,
-            norm: w.vector("output_norm.weight", d)?,
+            network: match gpu {
+                None => Network::Host(host),
+                Some(gpu) => Network::Gpu(Box::new(host.upload(gpu, &architecture)?)),
+            },
             weights_bytes,
-            files: w.files(),
+            files,
             chat_template: file.text("tokenizer.chat_template").map(str::to_string),
-            embed,
-            head,
             tokenizer,
             architecture,
         })
@@ -138,8 +171,13 @@ impl CausalLm {
     /// # Errors
     /// If it cannot be allocated.
     pub fn new_cache(&self, capacity: usize, kv_type: KvType) -> Result<KvCache> {
-        let a = &self.architecture;
-        KvCache::new(a.num_hidden_layers, 1, a.num_kv_heads, a.head_dim, capacity, kv_type)
+        let Architecture { num_hidden_layers: layers, num_kv_heads, head_dim, .. } = self.architecture;
+        match &self.network {
+            Network::Host(_) => KvCache::new(layers, 1, num_kv_heads, head_dim, capacity, kv_type),
+            Network::Gpu(lm) => {
+                KvCache::on_gpu(lm.gpu(), (layers, 1), num_kv_heads, head_dim, capacity, kv_type)
+            }
+        }
     }
 
     /// Runs `tokens` behind what `cache` holds; logits `[n, vocab_size]` of those that `pass` names
@@ -164,75 +202,182 @@ impl CausalLm {
         pass: Pass,
         among: Option<&[u32]>,
     ) -> Result<Option<Tensor>> {
-        if tokens.is_empty() || (pass == Pass::Decode && tokens.len() > MAX_FEW_ROWS) {
-            return Err(ModelError::PassLength { tokens: tokens.len(), pass });
-        }
-        let regime = pass.regime();
-        let position = cache.check(tokens.len())?;
-        let mut x = gather_rows(&self.embed, tokens)?;
-        if self.architecture.embedding_scale != 1.0 {
-            x = (x * self.architecture.embedding_scale as f64)?;
-        }
-        for n in 0..self.layers.len() {
-            self.attend(n, &x, position, cache, regime)?;
-            self.feed_forward(&self.layers[n], &x, regime)?;
-        }
+        let position = check(tokens, cache, pass)?;
+        let a = &self.architecture;
+        let logits = match &self.network {
+            Network::Host(lm) => lm.forward(a, (tokens, position), cache, pass, among)?,
+            Network::Gpu(lm) => {
+                let wanted = among.map_or(HeadRows::All, HeadRows::Among);
+                let rows = (pass.rows(tokens.len()), pass.regime());
+                lm.forward(a, (tokens, position), cache.gpu_mut()?, rows, wanted)?
+            }
+        };
         cache.advance(tokens.len());
+        Ok(logits)
+    }
+
+    /// As [`CausalLm::forward`], with the likeliest token behind each instead of logits, which stay on the device; of
+    /// equally likely ones the first.
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`].
+    pub fn forward_likeliest(&self, tokens: &[u32], cache: &mut KvCache, pass: Pass) -> Result<Vec<u32>> {
+        let position = check(tokens, cache, pass)?;
+        let a = &self.architecture;
+        let likeliest = match &self.network {
+            Network::Host(lm) => {
+                let logits = lm.forward(a, (tokens, position), cache, pass, None)?;
+                let rows = logits.map(|l| l.to_vec2::<f32>()).transpose()?.unwrap_or_default();
+                rows.iter().map(|row| argmax(row)).collect()
+            }
+            Network::Gpu(lm) => {
+                let rows = (pass.rows(tokens.len()), pass.regime());
+                lm.likeliest(a, (tokens, position), cache.gpu_mut()?, rows)?
+            }
+        };
+        cache.advance(tokens.len());
+        Ok(likeliest)
+    }
+}
+
+/// Where `tokens` go, if there is room for them and the pass takes so many.
+fn check(tokens: &[u32], cache: &KvCache, pass: Pass) -> Result<usize> {
+    if tokens.is_empty() || (pass == Pass::Decode && tokens.len() > MAX_FEW_ROWS) {
+        return Err(ModelError::PassLength { tokens: tokens.len(), pass });
+    }
+    cache.check(tokens.len())
+}
+
+/// The first of the highest.
+pub fn argmax(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (i, l) in logits.iter().enumerate() {
+        if *l > logits[best] {
+            best = i;
+        }
+    }
+    best as u32
+}
+
+impl HostLm {
+    fn load(w: &Weights, a: &Architecture) -> Result<HostLm> {
+        let (vocab, d) = (w.dims("token_embd.weight")?[0], a.hidden_size);
+        let head = w.contains("output.weight").then(|| w.matrix("output.weight", vocab, d));
+        Ok(HostLm {
+            embed: w.matrix("token_embd.weight", vocab, d)?,
+            layers: (0..a.num_hidden_layers).map(|n| Layer::load(w, a, n)).collect::<Result<_>>()?,
+            norm: w.vector("output_norm.weight", d)?,
+            head: head.transpose()?,
+        })
+    }
+
+    fn upload(&self, gpu: &Gpu, a: &Architecture) -> Result<GpuLm> {
+        let ends = (&self.embed, self.head.as_ref(), &self.norm[..]);
+        GpuLm::upload(gpu, a, ends, self.layers.iter().map(Layer::weights))
+    }
+
+    fn head(&self) -> &Weight {
+        self.head.as_ref().unwrap_or(&self.embed)
+    }
+
+    fn forward(
+        &self,
+        a: &Architecture,
+        (tokens, position): (&[u32], usize),
+        cache: &KvCache,
+        pass: Pass,
+        among: Option<&[u32]>,
+    ) -> Result<Option<Tensor>> {
+        let regime = pass.regime();
+        let mut x = gather_rows(&self.embed, tokens)?;
+        if a.embedding_scale != 1.0 {
+            x = (x * a.embedding_scale as f64)?;
+        }
+        for (n, (layer, cache)) in self.layers.iter().zip(cache.layers()?).enumerate() {
+            layer.attend(a, &a.layers[n], &x, position, cache, regime)?;
+            layer.feed_forward(a, &x, regime)?;
+        }
         let (x, regime) = match pass {
             Pass::Prefill => return Ok(None),
             // Always one row, whatever the number of tokens.
             Pass::PrefillLast => (x.narrow(0, tokens.len() - 1, 1)?.contiguous()?, Regime::Few),
             Pass::Decode | Pass::Score => (x, regime),
         };
-        let x = rms_norm(&x, &self.norm, self.architecture.rms_norm_eps)?;
+        let (x, head) = (rms_norm(&x, &self.norm, a.rms_norm_eps)?, self.head());
         Ok(Some(match (among, regime) {
-            (None, _) => linear(&x, &self.head, None, regime)?,
-            (Some(among), Regime::Few) => linear_rows(&x, &self.head, among)?,
+            (None, _) => linear(&x, head, None, regime)?,
+            (Some(among), Regime::Few) => linear_rows(&x, head, among)?,
             (Some(among), Regime::Many) => {
-                linear(&x, &self.head, None, regime)?.index_select(&Tensor::new(among, x.device())?, 1)?
+                linear(&x, head, None, regime)?.index_select(&Tensor::new(among, x.device())?, 1)?
             }
         }))
     }
+}
 
-    /// Adds layer `n`'s attention to `x`.
-    fn attend(&self, n: usize, x: &Tensor, position: usize, cache: &KvCache, regime: Regime) -> Result<()> {
-        let (a, layer) = (&self.architecture, &self.layers[n]);
+impl Layer {
+    /// Adds its attention to `x`.
+    fn attend(
+        &self,
+        a: &Architecture,
+        reach: &LayerAttention,
+        x: &Tensor,
+        position: usize,
+        (keys, values): &(Tensor, Tensor),
+        regime: Regime,
+    ) -> Result<()> {
         let eps = a.rms_norm_eps;
-        let h = rms_norm(x, &layer.attn_norm, eps)?;
-        let bias = |i: usize| layer.qkv_bias.as_ref().map(|b| &b[i][..]);
-        let projections = [(&layer.q, bias(0)), (&layer.k, bias(1)), (&layer.v, bias(2))];
-        let [mut q, mut k, v] = linear_each(&h, projections, regime)?;
-        if let Some((q_norm, k_norm)) = &layer.qk_norms {
+        let h = rms_norm(x, &self.attn_norm, eps)?;
+        let [mut q, mut k, v] = linear_each(&h, self.qkv(), regime)?;
+        if let Some((q_norm, k_norm)) = &self.qk_norms {
             q = rms_norm(&q, q_norm, eps)?;
             k = rms_norm(&k, k_norm, eps)?;
         }
-        let reach = &a.layers[n];
         rope(&q, position, &reach.inv_freq, a.pairing)?;
         rope(&k, position, &reach.inv_freq, a.pairing)?;
-        let (keys, values) = cache.layer(n);
         kv_append(keys, &k.unsqueeze(0)?, position)?;
         kv_append(values, &v.unsqueeze(0)?, position)?;
         let kv_len = position + x.dim(0)?;
         let (window, scale) = (reach.window, a.attention_scale);
         let spec = Attention { kv_len, causal: true, window, scale, sampled: None, regime };
         let h = attention(&q.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?;
-        let mut h = linear(&h, &layer.out, None, regime)?;
-        if let Some(norm) = &layer.post_attn_norm {
+        let mut h = linear(&h, &self.out, None, regime)?;
+        if let Some(norm) = &self.post_attn_norm {
             h = rms_norm(&h, norm, eps)?;
         }
         Ok(add_to(x, &h)?)
     }
 
-    /// Adds the layer's perceptron to `x`.
-    fn feed_forward(&self, layer: &Layer, x: &Tensor, regime: Regime) -> Result<()> {
-        let eps = self.architecture.rms_norm_eps;
-        let h = rms_norm(x, &layer.ffn_norm, eps)?;
-        let [gate, up] = linear_each(&h, [(&layer.gate, None), (&layer.up, None)], regime)?;
-        let mut h = linear(&gated(&gate, &up, self.architecture.gate)?, &layer.down, None, regime)?;
-        if let Some(norm) = &layer.post_ffn_norm {
+    /// Adds its perceptron to `x`.
+    fn feed_forward(&self, a: &Architecture, x: &Tensor, regime: Regime) -> Result<()> {
+        let eps = a.rms_norm_eps;
+        let h = rms_norm(x, &self.ffn_norm, eps)?;
+        let [gate, up] = linear_each(&h, [(&self.gate, None), (&self.up, None)], regime)?;
+        let mut h = linear(&gated(&gate, &up, a.gate)?, &self.down, None, regime)?;
+        if let Some(norm) = &self.post_ffn_norm {
             h = rms_norm(&h, norm, eps)?;
         }
         Ok(add_to(x, &h)?)
+    }
+
+    /// Queries, keys and values, each with its bias.
+    fn qkv(&self) -> [(&Weight, Option<&[f32]>); 3] {
+        let bias = |i: usize| self.qkv_bias.as_ref().map(|b| &b[i][..]);
+        [(&self.q, bias(0)), (&self.k, bias(1)), (&self.v, bias(2))]
+    }
+
+    fn weights(&self) -> LmWeights<'_> {
+        LmWeights {
+            attn_norm: &self.attn_norm,
+            qkv: self.qkv(),
+            qk_norms: self.qk_norms.as_ref().map(|(q, k)| (&q[..], &k[..])),
+            out: &self.out,
+            post_attn_norm: self.post_attn_norm.as_deref(),
+            ffn_norm: &self.ffn_norm,
+            gate: &self.gate,
+            up: &self.up,
+            down: &self.down,
+            post_ffn_norm: self.post_ffn_norm.as_deref(),
+        }
     }
 }
 

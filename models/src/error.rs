@@ -1,6 +1,6 @@
 use crate::causal_lm::Pass;
 use std::path::{Path, PathBuf};
-use undertone_kernels::{MAX_FEW_ROWS, weight::WeightError};
+use undertone_kernels::{MAX_FEW_ROWS, gpu::GpuError, weight::WeightError};
 
 /// Why a model cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +91,12 @@ pub enum ModelError {
     /// A weight does not fit its bytes.
     #[error(transparent)]
     Weight(#[from] WeightError),
+    /// The GPU did not do what it was asked to.
+    #[error(transparent)]
+    Gpu(#[from] GpuError),
+    /// A cache of one device was given to a model on another.
+    #[error("the model and its cache are on different devices")]
+    OtherDevice,
 }
 
 impl ModelError {
@@ -104,4 +110,4 @@ impl ModelError {
 }
 
 /// Shorthand of this crate.
-pub type Result<T> = std::result::Result<T, ModelError>;
+pub type Result<T, E = ModelError> = std::result::Result<T, E>;

@@ -7,15 +7,17 @@
 use crate::architecture::{self, Architecture};
 use crate::causal_lm;
 use crate::error::Result;
+use crate::gpu;
 use crate::kv_cache::{KvType, kv_bytes_per_position};
 use crate::tokenizer::Tokenizer;
 use crate::weights::gguf::{Gguf, Value};
-use crate::weights::{BlockType, Weights};
+use crate::weights::{BlockType, TensorEntry, Weights};
 use crate::whisper::{
     FRAMES_PER_SECOND, SAMPLE_RATE_HZ, SpecialTokens, SpeechFiles, WINDOW_FRAMES, WhisperConfig,
 };
 use std::collections::HashMap;
 use std::path::Path;
+use undertone_kernels::gpu::allocated_bytes;
 
 /// Tokens of a prompt that are computed at a time: bounds the scratch memory of a pass and the wait for
 /// a cancellation.
@@ -32,8 +34,10 @@ pub struct SpeechFootprint {
     pub quantisation: String,
     /// Bytes of the mapped files, the decoder's matrices rounded to bytes instead of what they are in there.
     pub file_bytes: usize,
-    /// Bytes of the tensors alone: what a device is given.
+    /// Bytes of the tensors alone.
     pub tensor_bytes: usize,
+    /// Bytes of the tensors as a GPU is given them: the decoder on bytes, convolutions, positions and vectors in f32.
+    pub gpu_bytes: usize,
     /// Bytes of the f32 copies made at load: convolutions, positions, norms, biases, row scales,
     /// and the encoder's key and value buffers.
     pub owned_bytes: usize,
@@ -48,7 +52,7 @@ impl SpeechFootprint {
     /// Those of [`crate::whisper::Whisper::open`] but for the tokenizer's.
     pub fn read(path: &Path) -> Result<SpeechFootprint> {
         let files = SpeechFiles::open(path)?;
-        let file_bytes = files.resident_bytes();
+        let (file_bytes, gpu_bytes) = (files.resident_bytes(), files.gpu_bytes());
         let SpeechFiles { weights, config, .. } = files;
         let c = &config;
         let convolutions = 3 * c.d_model * (c.num_mel_bins + c.d_model);
@@ -59,6 +63,7 @@ impl SpeechFootprint {
         Ok(SpeechFootprint {
             quantisation: format!("{:?}", commonest_type(&weights)),
             file_bytes,
+            gpu_bytes,
             tensor_bytes: weights.len_bytes(),
             owned_bytes: F32_BYTES * (convolutions + frames)
                 + vector_bytes(&weights)
@@ -66,6 +71,11 @@ impl SpeechFootprint {
             tokenizer_bytes: vocabulary.table_bytes(),
             config,
         })
+    }
+
+    /// Bytes of the activations of encoder and decoder on a GPU.
+    pub fn gpu_scratch_bytes(&self) -> usize {
+        gpu::speech_workspace_bytes(&self.config)
     }
 
     /// Bytes of the decoder's self-attention cache for `hypotheses` of full length.
@@ -126,8 +136,10 @@ pub struct TextFootprint {
     /// Bytes of the mapped file, the matrices as they are laid out for this processor instead of what they
     /// are in there.
     pub file_bytes: usize,
-    /// Bytes of the tensors alone: what a device is given.
+    /// Bytes of the tensors alone.
     pub tensor_bytes: usize,
+    /// Bytes of the tensors as a GPU is given them: vectors and rotary frequencies in f32.
+    pub gpu_bytes: usize,
     /// Bytes of the f32 copies made at load: norms, biases, rotary frequencies.
     pub owned_bytes: usize,
     /// Bytes of the tokenizer's tables (estimated).
@@ -150,10 +162,17 @@ impl TextFootprint {
             quantisation: named.map_or_else(|| format!("{:?}", commonest_type(weights)), str::to_string),
             file_bytes: weights.resident_bytes(causal_lm::multiplied(weights)),
             tensor_bytes: weights.len_bytes(),
+            gpu_bytes: weights.sum(|_, tensor| gpu_tensor_bytes(tensor))
+                + allocated_bytes(architecture.layers.iter().map(|l| F32_BYTES * l.inv_freq.len())),
             owned_bytes: vector_bytes(weights) + F32_BYTES * frequencies,
             tokenizer_bytes: Vocabulary::of(&file).table_bytes(),
             architecture,
         })
+    }
+
+    /// Bytes of its activations and logits on a GPU.
+    pub fn gpu_scratch_bytes(&self) -> usize {
+        gpu::lm_workspace_bytes(&self.architecture, self.vocab_size)
     }
 
     /// Whether both are the same network, stored in different types.
@@ -188,6 +207,14 @@ impl TextFootprint {
     pub fn verify_scratch_bytes(&self, tokens: usize) -> usize {
         // The logits as they are computed, and the copy that the sampler reads.
         F32_BYTES * tokens * (2 * self.vocab_size + self.architecture.hidden_size)
+    }
+}
+
+/// Bytes of a tensor on a GPU: matrices as they are multiplied, the others in f32.
+pub(crate) fn gpu_tensor_bytes(tensor: &TensorEntry) -> Option<usize> {
+    match tensor.dims[..] {
+        [rows, cols] => gpu::matrix_bytes(tensor.ty, rows, cols),
+        _ => Some(allocated_bytes([F32_BYTES * tensor.dims.iter().product::<usize>()])),
     }
 }
 

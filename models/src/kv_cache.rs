@@ -1,5 +1,7 @@
 use crate::error::{ModelError, Result};
+use crate::gpu::GpuCache;
 use candle_core::{DType, Device, Tensor};
+use undertone_kernels::gpu::Gpu;
 use undertone_kernels::kv_append::{kv_copy, kv_reorder};
 use undertone_kernels::kv_rows::quantized_row_bytes;
 
@@ -10,15 +12,23 @@ pub enum KvType {
     /// Four bytes an element.
     #[default]
     F32,
+    /// Two bytes an element: on a GPU only.
+    F16,
     /// A byte an element and an f32 scale for each 32 of a head: 9/32 of f32's bytes.
     Q8,
 }
 
 impl KvType {
+    /// As a GPU stores it: f32 in halves.
+    pub fn on_gpu(self) -> KvType {
+        if self == KvType::F32 { KvType::F16 } else { self }
+    }
+
     /// Candle's type of the storage and how many of it a head takes at one position.
     fn row(self, head_dim: usize) -> (DType, usize) {
         match self {
             KvType::F32 => (DType::F32, head_dim),
+            KvType::F16 => (DType::F16, head_dim),
             KvType::Q8 => (DType::U8, quantized_row_bytes(head_dim)),
         }
     }
@@ -41,18 +51,23 @@ pub fn kv_bytes_per_position(
 /// grown. Continuing, rewinding and starting anew are changes of `len` alone. It serves a language
 /// model's one sequence, Whisper's hypotheses, and what those hear (cross-attention).
 pub struct KvCache {
-    /// Keys and values `[batch, num_kv_heads, capacity, row]`.
-    layers: Vec<(Tensor, Tensor)>,
+    storage: Storage,
     len: usize,
     batch: usize,
     capacity: usize,
+}
+
+enum Storage {
+    /// Keys and values `[batch, num_kv_heads, capacity, row]` of each layer.
+    Host(Vec<(Tensor, Tensor)>),
+    Gpu(GpuCache),
 }
 
 impl KvCache {
     /// Allocates room for `capacity` positions of `batch` sequences.
     ///
     /// # Errors
-    /// If it cannot be allocated.
+    /// If it cannot be allocated; if it is of a type that only GPUs have.
     pub fn new(
         layers: usize,
         batch: usize,
@@ -61,17 +76,42 @@ impl KvCache {
         capacity: usize,
         kv_type: KvType,
     ) -> Result<KvCache> {
+        if kv_type == KvType::F16 {
+            return Err(ModelError::OtherDevice);
+        }
         let (dtype, row) = kv_type.row(head_dim);
         // Pages of zeros are only promised by the system; these are there.
         let ones = || Tensor::ones((batch, num_kv_heads, capacity, row), dtype, &Device::Cpu);
         let layers = (0..layers).map(|_| Ok((ones()?, ones()?))).collect::<Result<_>>()?;
-        Ok(KvCache { layers, len: 0, batch, capacity })
+        Ok(KvCache { storage: Storage::Host(layers), len: 0, batch, capacity })
+    }
+
+    /// The same on a GPU; [`KvType::F32`] is stored in halves.
+    ///
+    /// # Errors
+    /// If it cannot be allocated.
+    pub(crate) fn on_gpu(
+        gpu: &Gpu,
+        (layers, batch): (usize, usize),
+        num_kv_heads: usize,
+        head_dim: usize,
+        capacity: usize,
+        kv_type: KvType,
+    ) -> Result<KvCache> {
+        let quantized = kv_type == KvType::Q8;
+        let cache = GpuCache::new(gpu, layers, batch, (num_kv_heads, capacity, head_dim), quantized)?;
+        Ok(KvCache { storage: Storage::Gpu(cache), len: 0, batch, capacity })
     }
 
     /// Bytes allocated for keys and values.
     pub fn bytes(&self) -> usize {
-        let tensors = self.layers.iter().flat_map(|(keys, values)| [keys, values]);
-        tensors.map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+        match &self.storage {
+            Storage::Host(layers) => {
+                let tensors = layers.iter().flat_map(|(keys, values)| [keys, values]);
+                tensors.map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum()
+            }
+            Storage::Gpu(cache) => cache.bytes(),
+        }
     }
 
     /// Positions filled.
@@ -97,6 +137,9 @@ impl KvCache {
     /// Forgets all positions from `len` on.
     pub fn rewind(&mut self, len: usize) {
         self.len = self.len.min(len);
+        if let (Storage::Gpu(cache), 0) = (&mut self.storage, self.len) {
+            cache.start_over();
+        }
     }
 
     /// Makes sequence `i` a copy of what sequence `from[i]` was: beams after a step, or one prompt
@@ -105,9 +148,14 @@ impl KvCache {
     /// # Errors
     /// If an index exceeds the batch.
     pub fn reorder(&mut self, from: &[usize]) -> Result<()> {
-        for (keys, values) in &self.layers {
-            kv_reorder(keys, from, self.len)?;
-            kv_reorder(values, from, self.len)?;
+        match &mut self.storage {
+            Storage::Host(layers) => {
+                for (keys, values) in layers {
+                    kv_reorder(keys, from, self.len)?;
+                    kv_reorder(values, from, self.len)?;
+                }
+            }
+            Storage::Gpu(cache) => cache.reorder(from)?,
         }
         Ok(())
     }
@@ -142,24 +190,46 @@ impl KvCache {
         if len > self.capacity {
             return Err(ModelError::ContextFull { needed: len, capacity: self.capacity });
         }
-        if self.layers.len() != other.layers.len() {
-            let (ours, theirs) = (self.layers.len(), other.layers.len());
-            return Err(candle_core::Error::msg(format!("{theirs} layers copied to {ours}")).into());
-        }
         // A copy that fails half-way must not pass for a filled cache.
         self.len = 0;
-        for ((keys, values), (from_keys, from_values)) in self.layers.iter().zip(&other.layers) {
-            kv_copy(from_keys, keys, len)?;
-            kv_copy(from_values, values, len)?;
+        match (&mut self.storage, &other.storage) {
+            (Storage::Host(layers), Storage::Host(others)) => {
+                check_layers(layers.len(), others.len())?;
+                for ((keys, values), (from_keys, from_values)) in layers.iter().zip(others) {
+                    kv_copy(from_keys, keys, len)?;
+                    kv_copy(from_values, values, len)?;
+                }
+            }
+            (Storage::Gpu(cache), Storage::Gpu(other)) => {
+                check_layers(cache.layers(), other.layers())?;
+                cache.copy_from(other, len)?;
+            }
+            _ => return Err(ModelError::OtherDevice),
         }
         self.len = len;
         Ok(())
     }
 
-    /// Keys and values `[batch, num_kv_heads, capacity, row]` of a layer.
-    pub(crate) fn layer(&self, layer: usize) -> (&Tensor, &Tensor) {
-        let (keys, values) = &self.layers[layer];
-        (keys, values)
+    /// Keys and values `[batch, num_kv_heads, capacity, row]` of each layer.
+    pub(crate) fn layers(&self) -> Result<&[(Tensor, Tensor)]> {
+        match &self.storage {
+            Storage::Host(layers) => Ok(layers),
+            Storage::Gpu(_) => Err(ModelError::OtherDevice),
+        }
+    }
+
+    pub(crate) fn gpu(&self) -> Result<&GpuCache> {
+        match &self.storage {
+            Storage::Gpu(cache) => Ok(cache),
+            Storage::Host(_) => Err(ModelError::OtherDevice),
+        }
+    }
+
+    pub(crate) fn gpu_mut(&mut self) -> Result<&mut GpuCache> {
+        match &mut self.storage {
+            Storage::Gpu(cache) => Ok(cache),
+            Storage::Host(_) => Err(ModelError::OtherDevice),
+        }
     }
 
     /// Takes room for `m` more positions and returns the first of them.
@@ -177,6 +247,13 @@ impl KvCache {
     }
 }
 
+fn check_layers(ours: usize, theirs: usize) -> Result<()> {
+    match ours == theirs {
+        true => Ok(()),
+        false => Err(candle_core::Error::msg(format!("{theirs} layers copied to {ours}")).into()),
+    }
+}
+
 /// The first positions of a [`KvCache`], kept aside: a prompt's prefix that many prompts begin with.
 pub struct Snapshot(KvCache);
 
@@ -190,9 +267,14 @@ impl Snapshot {
             let (batch, heads, _, row) = tensor.dims4()?;
             Ok(Tensor::zeros((batch, heads, positions, row), tensor.dtype(), tensor.device())?)
         };
-        let layers = cache.layers.iter().map(|(keys, values)| Ok((like(keys)?, like(values)?)));
-        let layers = layers.collect::<Result<_>>()?;
-        Ok(Snapshot(KvCache { layers, len: 0, batch: cache.batch, capacity: positions }))
+        let storage = match &cache.storage {
+            Storage::Host(layers) => {
+                let layers = layers.iter().map(|(keys, values)| Ok((like(keys)?, like(values)?)));
+                Storage::Host(layers.collect::<Result<_>>()?)
+            }
+            Storage::Gpu(cache) => Storage::Gpu(cache.like(positions)?),
+        };
+        Ok(Snapshot(KvCache { storage, len: 0, batch: cache.batch, capacity: positions }))
     }
 
     /// Positions held.

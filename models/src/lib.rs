@@ -12,6 +12,8 @@ pub mod chat;
 pub mod error;
 /// Bytes a model takes, from the headers of its files.
 pub mod footprint;
+/// The same networks on a GPU.
+mod gpu;
 /// Keys and values of fixed capacity.
 pub mod kv_cache;
 /// Text to token ids and back.

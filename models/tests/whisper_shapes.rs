@@ -97,7 +97,7 @@ fn large_v3_turbo_like_shapes_load_and_run() {
     let input = Tensor::from_vec(mel.window(0, WINDOW_FRAMES, mel.floor), (WINDOW_FRAMES, 128), &Device::Cpu)
         .unwrap();
     let audio = model.encoder.forward(&input).unwrap();
-    assert_eq!(audio.features.dims(), [1500, D]);
+    assert_eq!(audio.to_tensor().unwrap().dims(), [1500, D]);
     let (mut cache, mut cross) =
         (model.decoder.new_cache(2).unwrap(), model.decoder.new_cross_cache().unwrap());
     model.decoder.attend_to(&audio, &mut cross).unwrap();

@@ -19,8 +19,10 @@ const PROCESS_BYTES: usize = 7 << 20;
 pub const RECORDING_S: usize = 150;
 /// What each computing thread adds: its stack and the allocator's pages for it.
 const THREAD_BYTES: usize = 1 << 19;
-/// A CUDA context with its kernels, and cuBLAS's workspace (an estimate; drivers differ).
+/// A CUDA context with its kernels (an estimate; drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
+/// What laying out arrays on a GPU rounds up, at most.
+const CUDA_LAYOUT_BYTES: usize = 1 << 20;
 /// Part of everything else that is kept free, for what differs from run to run.
 const MARGIN_PER_MILLE: usize = 20;
 
@@ -176,32 +178,42 @@ impl PlanRequest {
         let on_gpu = self.device == Device::Cuda;
         let speech = Some(&self.speech).filter(|_| !settings.whisper_on_cpu);
         let text = self.text(settings);
-        let threads = if on_gpu { 0 } else { self.threads };
-        // A GPU is given the tensors; on the processor the whole file is mapped, and the
-        // tokenizers' tables lie in the same memory.
-        let file = |file: usize, tensors: usize| if on_gpu { tensors } else { file };
-        let tables = |owned: usize, tokenizer: usize| if on_gpu { owned } else { owned + tokenizer };
-        let kv_position = text.map_or(0, |t| t.kv_position_bytes(settings.kv));
+        let threads = self.threads;
+        // A GPU is given the tensors; on the processor the whole file is mapped, and what is made of it at load
+        // and the tokenizers' tables lie in the same memory.
+        let file = |file: usize, gpu: usize| if on_gpu { gpu } else { file };
+        let tables = |owned: usize, tokenizer: usize| if on_gpu { 0 } else { owned + tokenizer };
+        let stored = |kv: KvType| if on_gpu { kv.on_gpu() } else { kv };
+        let kv_position = text.map_or(0, |t| t.kv_position_bytes(stored(settings.kv)));
         let slots = self.prefix_slot_tokens.iter().map(|n| n.min(&settings.context_tokens)).sum::<usize>();
-        // One thread owns both models, so one of them computes at a time.
-        let speech_scratch = speech.map_or(0, |s| {
-            s.encoder_scratch_bytes(threads).max(s.decoder_scratch_bytes(self.max_hypotheses))
-        });
-        let text_scratch = text.map_or(0, |t| {
-            t.prefill_scratch_bytes(PREFILL_CHUNK_TOKENS, settings.context_tokens, threads)
-                .max(t.verify_scratch_bytes(MAX_FEW_ROWS))
-        });
+        let scratch = match self.device {
+            // What a GPU computes in is allocated at load.
+            Device::Cuda => {
+                speech.map_or(0, SpeechFootprint::gpu_scratch_bytes)
+                    + text.map_or(0, TextFootprint::gpu_scratch_bytes)
+            }
+            // One thread owns both models, so one of them computes at a time.
+            Device::Cpu => {
+                let speech = speech.map_or(0, |s| {
+                    s.encoder_scratch_bytes(threads).max(s.decoder_scratch_bytes(self.max_hypotheses))
+                });
+                speech.max(text.map_or(0, |t| {
+                    t.prefill_scratch_bytes(PREFILL_CHUNK_TOKENS, settings.context_tokens, threads)
+                        .max(t.verify_scratch_bytes(MAX_FEW_ROWS))
+                }))
+            }
+        };
         // What is freed is found again by the next request (see the program's `allocator`), so that nothing
         // is kept beyond the larger scratch.
         let runtime = match self.device {
             Device::Cpu => PROCESS_BYTES + threads * THREAD_BYTES,
-            Device::Cuda => CUDA_CONTEXT_BYTES,
+            Device::Cuda => CUDA_CONTEXT_BYTES + CUDA_LAYOUT_BYTES,
         };
         let line = |name, bytes| Line { name, bytes, estimate: false };
         let estimate = |name, bytes| Line { name, bytes, estimate: true };
         let mut lines = vec![
-            line("speech weights", speech.map_or(0, |s| file(s.file_bytes, s.tensor_bytes))),
-            line("text weights", text.map_or(0, |t| file(t.file_bytes, t.tensor_bytes))),
+            line("speech weights", speech.map_or(0, |s| file(s.file_bytes, s.gpu_bytes))),
+            line("text weights", text.map_or(0, |t| file(t.file_bytes, t.gpu_bytes))),
             line(
                 "loaded tables",
                 speech.map_or(0, |s| tables(s.owned_bytes, s.tokenizer_bytes))
@@ -210,12 +222,12 @@ impl PlanRequest {
             line("KV cache, text", settings.context_tokens * kv_position),
             line(
                 "KV cache, speech decoder",
-                speech.map_or(0, |s| s.self_cache_bytes(self.max_hypotheses, KvType::F32)),
+                speech.map_or(0, |s| s.self_cache_bytes(self.max_hypotheses, stored(KvType::F32))),
             ),
-            line("KV cache, speech window", speech.map_or(0, |s| s.cross_cache_bytes(KvType::F32))),
+            line("KV cache, speech window", speech.map_or(0, |s| s.cross_cache_bytes(stored(KvType::F32)))),
             line("prompt prefixes", slots * kv_position),
             line("recording", if on_gpu { 0 } else { self.speech.recording_bytes(RECORDING_S) }),
-            line("scratch", speech_scratch.max(text_scratch)),
+            line("scratch", scratch),
             estimate("runtime", runtime),
         ];
         let sum: usize = lines.iter().map(|l| l.bytes).sum();
@@ -238,6 +250,12 @@ impl Plan {
                 remedies: remedy::advice(&self.remedies),
             }),
         }
+    }
+
+    /// Bytes of a GPU that are taken at once and hold all arrays: the plan without the context, which is not ours to lay
+    /// out. With the margin in it, a length that is estimated (a prompt's prefix) may be a little more.
+    pub fn reserve_bytes(&self) -> usize {
+        self.total_bytes - CUDA_CONTEXT_BYTES.min(self.total_bytes)
     }
 
     /// Bytes that are expected in use: the plan without its safety margin.

@@ -28,6 +28,7 @@ fn speech(rng: &mut SmallRng) -> SpeechFootprint {
         quantisation: "F16".into(),
         file_bytes: tensor_bytes + 4096,
         tensor_bytes,
+        gpu_bytes: tensor_bytes,
         owned_bytes: rng.random_range(1 << 20..60 << 20),
         tokenizer_bytes: 9 << 20,
     }
@@ -60,6 +61,7 @@ fn text(rng: &mut SmallRng) -> TextFootprint {
         quantisation: "Q8_0".into(),
         file_bytes: tensor_bytes + (7 << 20),
         tensor_bytes,
+        gpu_bytes: tensor_bytes,
         owned_bytes: rng.random_range(1 << 16..1 << 22),
         tokenizer_bytes: 20 << 20,
     }
@@ -71,7 +73,14 @@ fn request(rng: &mut SmallRng) -> PlanRequest {
     for (i, text) in text.iter().cycle().take(rng.random_range(0..4)).enumerate() {
         let factor = rng.random_range(3..20);
         let (file_bytes, tensor_bytes) = (text.file_bytes * factor / 10, text.tensor_bytes * factor / 10);
-        let other = TextFootprint { file_bytes, tensor_bytes, quantisation: format!("Q{i}"), ..text.clone() };
+        let gpu_bytes = tensor_bytes;
+        let other = TextFootprint {
+            file_bytes,
+            tensor_bytes,
+            gpu_bytes,
+            quantisation: format!("Q{i}"),
+            ..text.clone()
+        };
         other_quantisations.push((format!("model-{i}"), other));
     }
     // A different network is never a smaller quantisation, however small it is.

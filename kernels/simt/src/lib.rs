@@ -7,7 +7,7 @@ use std::alloc::Layout;
 use std::ffi::{CString, c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use undertone_kernels::gpu::{Backend, Gpu, GpuError, Launch, Recording};
+use undertone_kernels::gpu::{Available, Backend, Gpu, GpuError, Launch, Recording, allocated_bytes};
 
 unsafe extern "C" {
     fn simt_launch(
@@ -34,11 +34,9 @@ struct Noted {
     arguments: Vec<u64>,
 }
 
-/// What allocations are rounded up to on a GPU.
-const ALIGNMENT_BYTES: usize = 256;
-
+/// What an allocation takes on a GPU.
 fn counted(len_bytes: usize) -> usize {
-    len_bytes.max(1).next_multiple_of(ALIGNMENT_BYTES)
+    allocated_bytes([len_bytes])
 }
 
 /// What new memory holds: as f32, f16 and as a scale a NaN, so that what is read before it is written shows.
@@ -155,6 +153,17 @@ unsafe fn run(kernel: &str, launch: Launch, arguments: &mut [*mut c_void]) -> Re
 /// A device on the host. New memory is full of NaNs.
 pub fn gpu() -> Gpu {
     Gpu::new(Arc::new(Host::default()))
+}
+
+/// The same as a machine's GPU with `free_bytes`; that no more is taken is for [`Gpu::high_water_bytes`] to tell.
+pub fn available(free_bytes: usize) -> Available {
+    Available {
+        ordinal: 0,
+        name: "kernels on the host".into(),
+        capability: 80,
+        memory_bytes: (free_bytes, free_bytes),
+        opens: |_, _| Ok(gpu()),
+    }
 }
 
 /// The kernels of `faults.cu`.

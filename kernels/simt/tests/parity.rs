@@ -52,7 +52,7 @@ fn gpu() -> Gpu {
     if let Ok(ordinal) = std::env::var("UNDERTONE_GPU") {
         const BUDGET_BYTES: usize = 256 << 20;
         let ordinal = ordinal.parse().unwrap();
-        return undertone_kernels::gpu::driver::start(ordinal, BUDGET_BYTES, true).unwrap().1;
+        return undertone_kernels::gpu::driver::start(ordinal, BUDGET_BYTES, true).unwrap();
     }
     undertone_simt::gpu()
 }

@@ -1,7 +1,7 @@
 //! NVIDIA's driver, found when the program starts: a machine without one runs the same program.
 
 use super::reserve::Reserve;
-use super::{Backend, Gpu, GpuError, Launch, Recording};
+use super::{Available, Backend, Gpu, GpuError, Launch, Recording};
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::{CudaContext, DriverError, sys};
 use std::collections::HashMap;
@@ -15,19 +15,6 @@ static FATBIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"
 
 /// The oldest driver that loads them: that of CUDA 13.0 (580), as `cuDriverGetVersion` counts.
 const OLDEST_DRIVER: i32 = 13_000;
-
-/// A GPU of this machine.
-#[derive(Clone, Debug)]
-pub struct Found {
-    /// Its number among the GPUs.
-    pub ordinal: usize,
-    /// What it is called.
-    pub name: String,
-    /// Its compute capability, "8.9" as 89.
-    pub capability: u32,
-    /// Free memory and all memory.
-    pub memory_bytes: (usize, usize),
-}
 
 /// One context, one stream, one reserve of memory.
 struct Driver {
@@ -52,15 +39,12 @@ fn said(what: &str) -> impl Fn(DriverError) -> GpuError {
     }
 }
 
-/// The GPU number `ordinal`, if this program can use it.
-///
-/// # Errors
-/// A sentence that says why not: no driver, one that is too old, no such GPU, one that is too old.
-pub fn find(ordinal: usize) -> Result<Found, GpuError> {
+/// See [`super::find`].
+pub(super) fn find(ordinal: usize) -> Result<Available, GpuError> {
     Ok(open(ordinal)?.0)
 }
 
-fn open(ordinal: usize) -> Result<(Found, Arc<CudaContext>), GpuError> {
+fn open(ordinal: usize) -> Result<(Available, Arc<CudaContext>), GpuError> {
     // SAFETY: looks whether the library is there.
     if !unsafe { sys::is_culib_present() } {
         return Err(GpuError::Device("no NVIDIA driver is installed".into()));
@@ -89,15 +73,16 @@ fn open(ordinal: usize) -> Result<(Found, Arc<CudaContext>), GpuError> {
         return Err(GpuError::Device(text));
     }
     let memory_bytes = context.mem_get_info().map_err(said("memory"))?;
-    Ok((Found { ordinal, name, capability, memory_bytes }, context))
+    let opens = |found: &Available, budget_bytes| start(found.ordinal, budget_bytes, false);
+    Ok((Available { ordinal, name, capability, memory_bytes, opens }, context))
 }
 
 /// Opens GPU number `ordinal` with `budget_bytes` of memory, all of it taken now and never more, and every kernel
 /// loaded. With `poisoned`, new arrays are full of NaNs: for tests.
 ///
 /// # Errors
-/// As [`find`]; if there is not so much memory.
-pub fn start(ordinal: usize, budget_bytes: usize, poisoned: bool) -> Result<(Found, Gpu), GpuError> {
+/// As [`super::find`]; if there is not so much memory.
+pub fn start(ordinal: usize, budget_bytes: usize, poisoned: bool) -> Result<Gpu, GpuError> {
     let (found, context) = open(ordinal)?;
     context.bind_to_thread().map_err(said("context"))?;
     let stream = result::stream::create(StreamKind::NonBlocking).map_err(said("stream"))?;
@@ -124,7 +109,7 @@ pub fn start(ordinal: usize, budget_bytes: usize, poisoned: bool) -> Result<(Fou
     })?;
     let reserve = Mutex::new(Reserve::new(base, budget_bytes));
     let driver = Driver { context, stream, module, functions, base, reserve, poisoned };
-    Ok((found, Gpu::new(Arc::new(driver))))
+    Ok(Gpu::new(Arc::new(driver)))
 }
 
 impl Driver {
@@ -270,7 +255,7 @@ mod tests {
     fn a_machine_without_a_gpu_is_told_so() {
         match find(0) {
             Ok(found) => {
-                let (_, gpu) = start(0, 1 << 20, true).expect("it was found");
+                let gpu = start(0, 1 << 20, true).expect("it was found");
                 assert_eq!(
                     gpu.array_of(&[1, 2, 3]).and_then(|a| a.to_vec()).expect("memory"),
                     [1, 2, 3],

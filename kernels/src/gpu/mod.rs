@@ -20,8 +20,8 @@ pub enum GpuError {
     /// The shapes of operands disagree.
     #[error("{0}")]
     Shape(String),
-    /// What the driver says.
-    #[error("the GPU: {0}")]
+    /// What the driver says, or why there is none.
+    #[error("{0}")]
     Device(String),
 }
 
@@ -124,6 +124,56 @@ pub unsafe trait Backend: Send + Sync {
         launch: Launch,
         arguments: &mut [*mut c_void],
     ) -> Result<(), GpuError>;
+}
+
+/// A GPU of this machine that this program can use.
+#[derive(Clone)]
+pub struct Available {
+    /// Its number among the GPUs.
+    pub ordinal: usize,
+    /// What its maker calls it.
+    pub name: String,
+    /// Its compute capability, "8.9" as 89.
+    pub capability: u32,
+    /// Bytes of its memory that are free, and all.
+    pub memory_bytes: (usize, usize),
+    /// See [`Available::open`].
+    pub opens: fn(&Available, usize) -> Result<Gpu, GpuError>,
+}
+
+impl std::fmt::Debug for Available {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// As the command line names it: `cuda:0`.
+impl std::fmt::Display for Available {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "cuda:{}", self.ordinal)
+    }
+}
+
+impl Available {
+    /// Opens it with `budget_bytes` of memory, all of it taken now and never more, and every kernel loaded.
+    ///
+    /// # Errors
+    /// If there is not so much memory; what the driver says.
+    pub fn open(&self, budget_bytes: usize) -> Result<Gpu, GpuError> {
+        (self.opens)(self, budget_bytes)
+    }
+}
+
+/// The GPU number `ordinal`, if this program can use it.
+///
+/// # Errors
+/// A sentence that says why not: a build without GPU code, no driver, one that is too old, no such GPU, one that is too
+/// old.
+pub fn find(ordinal: usize) -> Result<Available, GpuError> {
+    #[cfg(feature = "cuda")]
+    return driver::find(ordinal);
+    #[cfg(not(feature = "cuda"))]
+    Err(GpuError::Device(format!("this build has no code for GPU number {ordinal} (feature cuda)")))
 }
 
 /// Launches that were noted together.
@@ -343,6 +393,16 @@ impl<T: Element> Array<T> {
         Ok(Array { memory: self.memory.clone(), address, len: range.len(), of: PhantomData })
     }
 
+    /// All its numbers, in the same memory.
+    pub fn all(&self) -> Array<T> {
+        Array { memory: self.memory.clone(), address: self.address, len: self.len, of: PhantomData }
+    }
+
+    /// Where it lies: another number for each of two that are there at once.
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
     /// The same memory as bytes.
     pub(crate) fn bytes(&self) -> Array<u8> {
         let (memory, len) = (self.memory.clone(), self.len * size_of::<T>());
@@ -395,6 +455,14 @@ impl<T: Element> Array<T> {
         }
     }
 }
+
+/// Bytes that arrays of `lens_bytes` each take together, as they are laid out.
+pub fn allocated_bytes(lens_bytes: impl IntoIterator<Item = usize>) -> usize {
+    lens_bytes.into_iter().map(|len| len.max(1).next_multiple_of(ALIGNMENT_BYTES)).sum()
+}
+
+/// What addresses on a device are multiples of: the widest access, and a cache line of any GPU.
+pub const ALIGNMENT_BYTES: usize = 256;
 
 /// An error about shapes unless `fits`.
 pub(crate) fn shapes(fits: bool, what: impl FnOnce() -> String) -> Result<(), GpuError> {

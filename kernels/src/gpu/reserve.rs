@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// What addresses are multiples of: the widest access, and a cache line of any GPU.
-const ALIGNMENT_BYTES: u64 = 256;
+const ALIGNMENT_BYTES: u64 = super::ALIGNMENT_BYTES as u64;
 
 /// The free parts of a range of addresses.
 #[derive(Debug)]

@@ -5,6 +5,7 @@
 #pragma once
 #include <math.h>
 #include <setjmp.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -84,7 +85,7 @@ inline Warp& warp() { return block->warps[block->now / LANES]; }
 }
 
 // Back to the scheduler, until another thread has had its turn.
-inline void yield() {
+__attribute__((noinline)) inline void yield() {
     Thread& me = current();
 #ifdef SIMT_ASAN
     void* state = nullptr;
@@ -97,7 +98,7 @@ inline void yield() {
 }
 
 // A thread's turn.
-inline void resume(Block& b, Thread& thread) {
+__attribute__((noinline)) inline void resume(Block& b, Thread& thread) {
 #ifdef SIMT_ASAN
     __sanitizer_start_switch_fiber(&b.host_stack_state, thread.stack.get(), STACK_BYTES);
     swapcontext(&b.host, &thread.context);
@@ -265,11 +266,19 @@ DEVICE void multiply_bytes(int (&c)[4], const int (&a)[2], int b) {
     memcpy(mine.b, &b, sizeof mine.b);
     const auto& all = simt::meet(mine);
     const unsigned row = simt::lane() / 4, column = 2 * (simt::lane() % 4);
-    for (unsigned k = 0; k < 4; k++) {
-        for (unsigned word = 0; word < 4; word++) {
-            const Fragment left = simt::brought<Fragment>(all, 4 * row + word);
-            const Fragment right = simt::brought<Fragment>(all, 4 * (column + k % 2) + word);
-            for (unsigned i = 0; i < 4; i++) c[k] += left.a[k / 2][i] * right.b[i];
+    for (unsigned r = 0; r < 2; r++) {
+        int8_t left[4][4];
+        for (unsigned word = 0; word < 4; word++) memcpy(left[word], all[4 * row + word] + 4 * r, 4);
+        // Rows that are not there are zeros, and many.
+        uint8_t any = 0;
+        for (unsigned i = 0; i < 16; i++) any |= (uint8_t)left[i / 4][i % 4];
+        if (!any) continue;
+        for (unsigned n = 0; n < 2; n++) {
+            for (unsigned word = 0; word < 4; word++) {
+                int8_t right[4];
+                memcpy(right, all[4 * (column + n) + word] + offsetof(Fragment, b), 4);
+                for (unsigned i = 0; i < 4; i++) c[2 * r + n] += left[word][i] * right[i];
+            }
         }
     }
 }
@@ -284,11 +293,12 @@ DEVICE void multiply_halves(float (&c)[4], const uint32_t (&a)[4], const uint32_
     for (unsigned k = 0; k < 4; k++) {
         double sum = c[k];
         for (unsigned word = 0; word < 4; word++) {
-            const Fragment left = simt::brought<Fragment>(all, 4 * row + word);
-            const Fragment right = simt::brought<Fragment>(all, 4 * (column + k % 2) + word);
+            _Float16 left[4][2], right[2][2];
+            memcpy(left, all[4 * row + word], sizeof left);
+            memcpy(right, all[4 * (column + k % 2) + word] + offsetof(Fragment, b), sizeof right);
             for (unsigned half = 0; half < 2; half++)
                 for (unsigned i = 0; i < 2; i++)
-                    sum += (double)left.a[k / 2 + 2 * half][i] * (double)right.b[half][i];
+                    sum += (double)(float)left[k / 2 + 2 * half][i] * (double)(float)right[half][i];
         }
         c[k] = (float)sum;
     }

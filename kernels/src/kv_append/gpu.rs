@@ -73,6 +73,11 @@ pub struct KvArrays {
     pub(crate) quantized: bool,
 }
 
+/// Bytes of a position of a head, of keys or of values.
+fn row_bytes(head_dim: usize, quantized: bool) -> usize {
+    if quantized { quantized_row_bytes(head_dim) } else { 2 * head_dim }
+}
+
 impl KvArrays {
     /// Room for `capacity` positions: halves, or bytes with a scale for each 32.
     ///
@@ -84,10 +89,24 @@ impl KvArrays {
         quantized: bool,
     ) -> Result<KvArrays, GpuError> {
         shapes(head_dim <= MOST_HEAD_DIM, || format!("heads of {head_dim} are larger than {MOST_HEAD_DIM}"))?;
-        let row = if quantized { quantized_row_bytes(head_dim) } else { 2 * head_dim };
-        let len = kv_heads * capacity * row;
+        let len = kv_heads * capacity * row_bytes(head_dim, quantized);
         let (k, v) = (gpu.array(len)?, gpu.array(len)?);
         Ok(KvArrays { k, v, kv_heads, capacity, head_dim, quantized })
+    }
+
+    /// Heads, positions, elements of a head.
+    pub fn shape(&self) -> (usize, usize, usize) {
+        (self.kv_heads, self.capacity, self.head_dim)
+    }
+
+    /// Whether rows are bytes with scales.
+    pub fn is_quantized(&self) -> bool {
+        self.quantized
+    }
+
+    /// Where it lies: another number for each of two that are there at once.
+    pub fn address(&self) -> u64 {
+        self.k.address()
     }
 
     /// Bytes allocated.
@@ -113,7 +132,7 @@ impl KvArrays {
         let fits = shape(self) == shape(other) && positions <= self.capacity.min(other.capacity);
         shapes(fits, || format!("{positions} positions of {} to {}", other.capacity, self.capacity))?;
         // Rows are of an even number of bytes.
-        let row = self.k.len() / (2 * self.kv_heads * self.capacity);
+        let row = row_bytes(self.head_dim, self.quantized) / 2;
         let launch = Launch::new((positions * row).div_ceil(COPIED), COPY_THREADS).with_rows(self.kv_heads);
         let len = [other.capacity * row, self.capacity * row, positions * row].map(|n| (n as i32).into());
         for (from, to) in [(&other.k, &self.k), (&other.v, &self.v)] {

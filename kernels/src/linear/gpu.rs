@@ -36,8 +36,8 @@ impl GpuWeight {
     pub fn upload(gpu: &Gpu, weight: &Weight) -> Result<GpuWeight, GpuError> {
         let (ty, rows, cols) = (weight.block_type(), weight.rows(), weight.cols());
         let plain = !weight.is_interleaved() && !weight.has_row_scale();
-        shapes(plain && (is_dense(ty) || kernels(ty).is_some()), || {
-            format!("{weight:?} is of a type that the GPU does not multiply")
+        shapes(plain && takes(ty), || {
+            format!("{weight:?} is of a type that the GPU does not multiply; use --device cpu")
         })?;
         Ok(GpuWeight { bytes: gpu.array_of(weight.bytes())?, ty, rows, cols })
     }
@@ -55,6 +55,11 @@ impl GpuWeight {
     /// Whether it is multiplied as it is, with activations as they are; else with rounded ones.
     pub fn is_dense(&self) -> bool {
         is_dense(self.ty)
+    }
+
+    /// Where it lies: another number for each of two that are there at once.
+    pub fn address(&self) -> u64 {
+        self.bytes.address()
     }
 
     /// Output features.
@@ -80,6 +85,22 @@ impl Rounded {
         Ok(Rounded { q, scales, sums, cols })
     }
 
+    /// The same memory for rows of `cols`, a multiple of 32.
+    ///
+    /// # Errors
+    /// If it is none.
+    pub fn with_cols(&self, cols: usize) -> Result<Rounded, GpuError> {
+        shapes(cols.is_multiple_of(32), || format!("rows of {cols} are not rounded in groups of 32"))?;
+        let (q, scales, sums) = (self.q.all(), self.scales.all(), self.sums.all());
+        Ok(Rounded { q, scales, sums, cols })
+    }
+
+    /// Bytes that [`Rounded::new`] allocates.
+    pub fn lens_bytes(rows: usize, cols: usize) -> [usize; 3] {
+        let groups = rows * cols / 32;
+        [32 * groups, 4 * groups, 4 * groups]
+    }
+
     /// Whether there is room for `m` rows of `cols`.
     fn has(&self, m: usize, cols: usize) -> bool {
         self.cols == cols && self.scales.len() >= m * cols / 32
@@ -99,6 +120,11 @@ impl Rounded {
 /// Whether weights are multiplied as they are, with activations as they are.
 fn is_dense(ty: BlockType) -> bool {
     matches!(ty, BlockType::F32 | BlockType::F16 | BlockType::BF16)
+}
+
+/// Whether weights of this type are multiplied on a device.
+pub fn takes(ty: BlockType) -> bool {
+    is_dense(ty) || kernels(ty).is_some()
 }
 
 /// GGML's number of a type.

@@ -52,18 +52,18 @@ impl AudioContext {
     }
 
     /// Positions that are all there.
-    pub(super) fn dense(&self) -> usize {
+    pub(crate) fn dense(&self) -> usize {
         self.dense
     }
 
     /// Places in the window of the encoded positions: of a sample the middle of what it stands for.
-    pub(super) fn places(&self) -> Vec<u32> {
+    pub(crate) fn places(&self) -> Vec<u32> {
         let sampled = (self.dense..self.total).step_by(self.each).map(|p| p + self.each / 2);
         (0..self.dense).chain(sampled).map(|p| p as u32).collect()
     }
 
     /// How attention counts them.
-    pub(super) fn keys(&self) -> Option<Sampled> {
+    pub(crate) fn keys(&self) -> Option<Sampled> {
         (!self.is_full()).then_some(Sampled { from: self.dense, each: self.each })
     }
 }

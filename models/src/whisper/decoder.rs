@@ -1,10 +1,12 @@
-use super::encoder::{AudioFeatures, FeedForward, LayerNorm, Projections, rounded};
+use super::encoder::{AudioFeatures, Features, FeedForward, LayerNorm, Layout, Projections, rounded};
 use super::{AudioContext, WhisperConfig};
-use crate::error::Result;
+use crate::error::{ModelError, Result};
+use crate::gpu::GpuDecoder;
 use crate::kv_cache::{KvCache, KvType};
 use crate::weights::Weights;
 use candle_core::Tensor;
 use undertone_kernels::attention::{Attention, attention};
+use undertone_kernels::gpu::Gpu;
 use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::{gather_rows, linear};
 use undertone_kernels::regime::Regime;
@@ -44,15 +46,25 @@ impl CrossCache {
 
 /// Whisper's text decoder.
 pub struct Decoder {
+    network: Network,
+    config: WhisperConfig,
+}
+
+enum Network {
+    Host(HostDecoder),
+    Gpu(Box<GpuDecoder>),
+}
+
+/// Weights in main memory, and their arithmetic on the processor.
+struct HostDecoder {
     embed: Weight,
     positions: Weight,
     layers: Vec<DecoderLayer>,
     norm: LayerNorm,
-    config: WhisperConfig,
 }
 
-impl Decoder {
-    pub(super) fn load(w: &Weights, c: &WhisperConfig, on_bytes: bool) -> Result<Decoder> {
+impl HostDecoder {
+    fn load(w: &Weights, c: &WhisperConfig, on_bytes: Option<Layout>) -> Result<HostDecoder> {
         let d = c.d_model;
         let layer = |n: usize| -> Result<DecoderLayer> {
             let name = format!("decoder.layers.{n}");
@@ -63,29 +75,97 @@ impl Decoder {
                 cross_attention: Projections::load(w, &format!("{name}.encoder_attn"), d)?,
                 feed_forward: FeedForward::load(w, &name, d, c.decoder_ffn_dim)?,
             };
-            if on_bytes {
-                layer.self_attention.round();
-                layer.cross_attention.round();
-                layer.feed_forward.round();
+            if let Some(layout) = on_bytes {
+                layer.self_attention.round(layout);
+                layer.cross_attention.round(layout);
+                layer.feed_forward.round(layout);
             }
             Ok(layer)
         };
         let mut embed = w.matrix("decoder.embed_tokens.weight", c.vocab_size, d)?;
-        if on_bytes {
-            embed = rounded(embed);
+        if let Some(layout) = on_bytes {
+            embed = rounded(embed, layout);
         }
-        Ok(Decoder {
+        Ok(HostDecoder {
             embed,
             positions: w.matrix("decoder.embed_positions.weight", c.max_target_positions, d)?,
             layers: (0..c.decoder_layers).map(layer).collect::<Result<_>>()?,
             norm: LayerNorm::load(w, "decoder.layer_norm", d)?,
-            config: c.clone(),
         })
     }
 
+    fn upload(&self, gpu: &Gpu, c: &WhisperConfig) -> Result<GpuDecoder> {
+        let positions = self.positions.to_f32();
+        let layers = self.layers.iter().map(|l| {
+            let own = l.self_attention.host(&l.self_norm);
+            (own, l.cross_attention.host(&l.cross_norm), l.feed_forward.host())
+        });
+        GpuDecoder::upload(gpu, c, (&self.embed, &positions, self.norm.host()), layers)
+    }
+
+    fn attend_to(&self, features: &Tensor, kv: &KvCache) -> Result<()> {
+        for (layer, (keys, values)) in self.layers.iter().zip(kv.layers()?) {
+            kv_append(keys, &layer.cross_attention.k.forward(features)?.unsqueeze(0)?, 0)?;
+            kv_append(values, &layer.cross_attention.v.forward(features)?.unsqueeze(0)?, 0)?;
+        }
+        Ok(())
+    }
+
+    fn forward(
+        &self,
+        c: &WhisperConfig,
+        (tokens, batch, position): (&[u32], usize, usize),
+        cache: &KvCache,
+        cross: &CrossCache,
+    ) -> Result<Tensor> {
+        let (m, d) = (tokens.len() / batch, c.d_model);
+        let positions: Vec<u32> = (0..batch).flat_map(|_| position as u32..(position + m) as u32).collect();
+        let embedded = gather_rows(&self.embed, tokens)?;
+        add_to(&embedded, &gather_rows(&self.positions, &positions)?)?;
+        let x = embedded.reshape((batch, m, d))?;
+        let scale = 1.0 / ((d / c.decoder_attention_heads) as f32).sqrt();
+        let regime = Regime::of_rows(m);
+        let own =
+            Attention { kv_len: position + m, causal: true, window: None, scale, sampled: None, regime };
+        let heard = Attention { kv_len: cross.kv.len(), causal: false, sampled: cross.context.keys(), ..own };
+        let caches = cache.layers()?.iter().zip(cross.kv.layers()?);
+        for (layer, ((own_keys, own_values), (heard_keys, heard_values))) in self.layers.iter().zip(caches) {
+            let p = &layer.self_attention;
+            let h = layer.self_norm.forward(&x)?;
+            kv_append(own_keys, &p.k.forward(&h)?, position)?;
+            kv_append(own_values, &p.v.forward(&h)?, position)?;
+            let h = attention(&p.q.forward(&h)?, own_keys, own_values, own)?;
+            add_to(&x, &p.out.forward(&h)?)?;
+            let p = &layer.cross_attention;
+            let q = p.q.forward(&layer.cross_norm.forward(&x)?)?;
+            let h = attention(&q, heard_keys, heard_values, heard)?;
+            add_to(&x, &p.out.forward(&h)?)?;
+            layer.feed_forward.add_to(&x)?;
+        }
+        self.norm.forward(&x)
+    }
+}
+
+impl Decoder {
+    pub(super) fn load(w: &Weights, c: &WhisperConfig, on_bytes: bool, gpu: Option<&Gpu>) -> Result<Decoder> {
+        let layout = if gpu.is_some() { Layout::File } else { Layout::Processor };
+        let host = HostDecoder::load(w, c, on_bytes.then_some(layout))?;
+        let network = match gpu {
+            None => Network::Host(host),
+            Some(gpu) => Network::Gpu(Box::new(host.upload(gpu, c)?)),
+        };
+        Ok(Decoder { network, config: c.clone() })
+    }
+
     fn cache(&self, batch: usize, positions: usize) -> Result<KvCache> {
-        let heads = self.config.decoder_attention_heads;
-        KvCache::new(self.layers.len(), batch, heads, self.config.d_model / heads, positions, KvType::F32)
+        let (layers, heads) = (self.config.decoder_layers, self.config.decoder_attention_heads);
+        let head_dim = self.config.d_model / heads;
+        match &self.network {
+            Network::Host(_) => KvCache::new(layers, batch, heads, head_dim, positions, KvType::F32),
+            Network::Gpu(d) => {
+                KvCache::on_gpu(d.gpu(), (layers, batch), heads, head_dim, positions, KvType::F32)
+            }
+        }
     }
 
     /// An empty cache for `batch` hypotheses of the model's full length.
@@ -110,14 +190,16 @@ impl Decoder {
     /// # Errors
     /// If there are more positions than the cache holds.
     pub fn attend_to(&self, audio: &AudioFeatures, cross: &mut CrossCache) -> Result<()> {
-        let (features, kv) = (&audio.features, &mut cross.kv);
+        let kv = &mut cross.kv;
         kv.rewind(0);
-        let positions = features.dim(0)?;
-        let position = kv.check(positions)?;
-        for (n, layer) in self.layers.iter().enumerate() {
-            let (keys, values) = kv.layer(n);
-            kv_append(keys, &layer.cross_attention.k.forward(features)?.unsqueeze(0)?, position)?;
-            kv_append(values, &layer.cross_attention.v.forward(features)?.unsqueeze(0)?, position)?;
+        let positions = audio.context.len();
+        kv.check(positions)?;
+        match (&self.network, &audio.features) {
+            (Network::Host(decoder), Features::Host(features)) => decoder.attend_to(features, kv)?,
+            (Network::Gpu(decoder), Features::Gpu(features)) => {
+                decoder.attend_to(features, audio.context, kv.gpu_mut()?)?
+            }
+            _ => return Err(ModelError::OtherDevice),
         }
         kv.advance(positions);
         cross.context = audio.context;
@@ -137,34 +219,18 @@ impl Decoder {
         cache: &mut KvCache,
         cross: &CrossCache,
     ) -> Result<Tensor> {
-        let (m, d) = (tokens.len() / batch, self.config.d_model);
+        let m = tokens.len() / batch;
         let position = cache.check(m)?;
-        let positions: Vec<u32> = (0..batch).flat_map(|_| position as u32..(position + m) as u32).collect();
-        let embedded = gather_rows(&self.embed, tokens)?;
-        add_to(&embedded, &gather_rows(&self.positions, &positions)?)?;
-        let x = embedded.reshape((batch, m, d))?;
-        let scale = 1.0 / ((d / self.config.decoder_attention_heads) as f32).sqrt();
-        let regime = Regime::of_rows(m);
-        let own =
-            Attention { kv_len: position + m, causal: true, window: None, scale, sampled: None, regime };
-        let heard = Attention { kv_len: cross.kv.len(), causal: false, sampled: cross.context.keys(), ..own };
-        for (n, layer) in self.layers.iter().enumerate() {
-            let (own_keys, own_values) = cache.layer(n);
-            let (heard_keys, heard_values) = cross.kv.layer(n);
-            let p = &layer.self_attention;
-            let h = layer.self_norm.forward(&x)?;
-            kv_append(own_keys, &p.k.forward(&h)?, position)?;
-            kv_append(own_values, &p.v.forward(&h)?, position)?;
-            let h = attention(&p.q.forward(&h)?, own_keys, own_values, own)?;
-            add_to(&x, &p.out.forward(&h)?)?;
-            let p = &layer.cross_attention;
-            let q = p.q.forward(&layer.cross_norm.forward(&x)?)?;
-            let h = attention(&q, heard_keys, heard_values, heard)?;
-            add_to(&x, &p.out.forward(&h)?)?;
-            layer.feed_forward.add_to(&x)?;
-        }
+        let hidden = match &self.network {
+            Network::Host(decoder) => {
+                decoder.forward(&self.config, (tokens, batch, position), cache, cross)?
+            }
+            Network::Gpu(decoder) => {
+                decoder.forward((tokens, batch, position), cache.gpu_mut()?, cross.kv.gpu()?)?
+            }
+        };
         cache.advance(m);
-        self.norm.forward(&x)
+        Ok(hidden)
     }
 
     /// Logits `[.., vocab_size]` of hidden states `[.., d_model]` (the head is the embedding).
@@ -172,7 +238,12 @@ impl Decoder {
     /// # Errors
     /// If the last dimension is not `d_model`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let regime = Regime::of_rows(hidden.elem_count() / self.embed.cols());
-        Ok(linear(&hidden.contiguous()?, &self.embed, None, regime)?)
+        match &self.network {
+            Network::Host(HostDecoder { embed, .. }) => {
+                let regime = Regime::of_rows(hidden.elem_count() / embed.cols());
+                Ok(linear(&hidden.contiguous()?, embed, None, regime)?)
+            }
+            Network::Gpu(decoder) => decoder.logits(hidden),
+        }
     }
 }

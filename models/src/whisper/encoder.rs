@@ -1,10 +1,12 @@
 use super::{AudioContext, WhisperConfig};
 use crate::error::{ModelError, Result};
+use crate::gpu::{GpuEncoder, HostAttention, HostFeedForward, HostLinear, HostNorm};
 use crate::weights::Weights;
 use candle_core::{DType, Device, Tensor};
 use undertone_kernels::activation::gelu;
 use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::conv1d::conv1d;
+use undertone_kernels::gpu::{Array, Gpu};
 use undertone_kernels::kv_append::kv_append;
 use undertone_kernels::linear::linear;
 use undertone_kernels::norm::layer_norm;
@@ -30,6 +32,10 @@ impl LayerNorm {
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
         Ok(layer_norm(x, &self.weight, &self.bias, EPS)?)
     }
+
+    pub(super) fn host(&self) -> HostNorm<'_> {
+        (&self.weight, &self.bias)
+    }
 }
 
 /// A matrix and, for all but key projections, a bias.
@@ -51,8 +57,12 @@ impl Linear {
     }
 
     /// See [`rounded`].
-    fn round(&mut self) {
-        self.weight = rounded(self.weight.clone());
+    fn round(&mut self, layout: Layout) {
+        self.weight = rounded(self.weight.clone(), layout);
+    }
+
+    fn host(&self) -> HostLinear<'_> {
+        (&self.weight, self.bias.as_deref())
     }
 
     pub(super) fn forward(&self, x: &Tensor) -> Result<Tensor> {
@@ -61,11 +71,21 @@ impl Linear {
     }
 }
 
-/// Rounded to bytes where that is smaller, laid out as this processor multiplies them.
-pub(super) fn rounded(weight: Weight) -> Weight {
-    match weight.to_q8_0() {
-        Some(rounded) => rounded.to_interleaved().unwrap_or(rounded),
-        None => weight,
+/// How matrices that are rounded to bytes are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// As this processor multiplies them.
+    Processor,
+    /// As they would lie in a file.
+    File,
+}
+
+/// Rounded to bytes where that is smaller.
+pub(super) fn rounded(weight: Weight, layout: Layout) -> Weight {
+    match (weight.to_q8_0(), layout) {
+        (Some(rounded), Layout::Processor) => rounded.to_interleaved().unwrap_or(rounded),
+        (Some(rounded), Layout::File) => rounded,
+        (None, _) => weight,
     }
 }
 
@@ -84,8 +104,13 @@ impl Projections {
         Ok(Projections { q: get("q")?, k, v: get("v")?, out: get("out")? })
     }
 
-    pub(super) fn round(&mut self) {
-        [&mut self.q, &mut self.k, &mut self.v, &mut self.out].into_iter().for_each(Linear::round);
+    pub(super) fn round(&mut self, layout: Layout) {
+        [&mut self.q, &mut self.k, &mut self.v, &mut self.out].into_iter().for_each(|l| l.round(layout));
+    }
+
+    pub(super) fn host<'a>(&'a self, norm: &'a LayerNorm) -> HostAttention<'a> {
+        let projections = [&self.q, &self.k, &self.v, &self.out].map(Linear::host);
+        HostAttention { norm: norm.host(), projections }
     }
 }
 
@@ -105,9 +130,13 @@ impl FeedForward {
         })
     }
 
-    pub(super) fn round(&mut self) {
-        self.fc1.round();
-        self.fc2.round();
+    pub(super) fn round(&mut self, layout: Layout) {
+        self.fc1.round(layout);
+        self.fc2.round(layout);
+    }
+
+    pub(super) fn host(&self) -> HostFeedForward<'_> {
+        HostFeedForward { norm: self.norm.host(), fc1: self.fc1.host(), fc2: self.fc2.host() }
     }
 
     /// Adds `fc2(gelu(fc1(norm(x))))` to `x`.
@@ -125,14 +154,47 @@ struct EncoderLayer {
 
 /// What the encoder makes of a window.
 pub struct AudioFeatures {
-    /// `[positions, d_model]`.
-    pub features: Tensor,
+    pub(super) features: Features,
     /// Which positions these are.
     pub context: AudioContext,
 }
 
-/// Whisper's audio encoder. Owns the scratch its attention reorders keys and values into.
-pub struct Encoder {
+/// Where they are: `[positions, d_model]`.
+pub(super) enum Features {
+    Host(Tensor),
+    Gpu(Array<f32>),
+}
+
+impl AudioFeatures {
+    /// The features `[positions, d_model]`, in main memory.
+    ///
+    /// # Errors
+    /// What the GPU says, where they are on one.
+    pub fn to_tensor(&self) -> Result<Tensor> {
+        match &self.features {
+            Features::Host(features) => Ok(features.clone()),
+            Features::Gpu(features) => {
+                let positions = self.context.len();
+                Ok(Tensor::from_vec(
+                    features.to_vec()?,
+                    (positions, features.len() / positions),
+                    &Device::Cpu,
+                )?)
+            }
+        }
+    }
+}
+
+/// Whisper's audio encoder.
+pub struct Encoder(Network);
+
+enum Network {
+    Host(HostEncoder),
+    Gpu(Box<GpuEncoder>),
+}
+
+/// In main memory, on the processor. Owns the scratch its attention reorders keys and values into.
+struct HostEncoder {
     conv1: (Weight, Vec<f32>),
     conv2: (Weight, Vec<f32>),
     positions: Tensor,
@@ -144,34 +206,12 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    pub(super) fn load(w: &Weights, c: &WhisperConfig) -> Result<Encoder> {
-        let (d, heads) = (c.d_model, c.encoder_attention_heads);
-        let conv = |name: &str, channels| -> Result<(Weight, Vec<f32>)> {
-            let weight = w.convolution(&format!("encoder.{name}.weight"), d, channels)?;
-            Ok((weight, w.vector(&format!("encoder.{name}.bias"), d)?))
-        };
-        let layer = |n: usize| -> Result<EncoderLayer> {
-            let name = format!("encoder.layers.{n}");
-            Ok(EncoderLayer {
-                norm: LayerNorm::load(w, &format!("{name}.self_attn_layer_norm"), d)?,
-                attention: Projections::load(w, &format!("{name}.self_attn"), d)?,
-                feed_forward: FeedForward::load(w, &name, d, c.encoder_ffn_dim)?,
-            })
-        };
-        let positions = w.matrix("encoder.embed_positions.weight", c.max_source_positions, d)?.to_f32();
-        let scratch = || {
-            let shape = (1, heads, c.max_source_positions, d / heads);
-            Tensor::zeros(shape, DType::F32, &Device::Cpu)
-        };
-        Ok(Encoder {
-            conv1: conv("conv1", c.num_mel_bins)?,
-            conv2: conv("conv2", d)?,
-            positions: Tensor::from_vec(positions, (c.max_source_positions, d), &Device::Cpu)?,
-            layers: (0..c.encoder_layers).map(layer).collect::<Result<_>>()?,
-            norm: LayerNorm::load(w, "encoder.layer_norm", d)?,
-            heads,
-            scratch: (scratch()?, scratch()?),
-        })
+    pub(super) fn load(w: &Weights, c: &WhisperConfig, gpu: Option<&Gpu>) -> Result<Encoder> {
+        let host = HostEncoder::load(w, c)?;
+        Ok(Encoder(match gpu {
+            None => Network::Host(host),
+            Some(gpu) => Network::Gpu(Box::new(host.upload(gpu, c)?)),
+        }))
     }
 
     /// Encodes `mel [frames, num_mel_bins]` (at most 30 s: 3,000 frames) to `[frames / 2, d_model]`.
@@ -194,6 +234,59 @@ impl Encoder {
         context: AudioContext,
         before_layer: impl Fn(usize) -> std::result::Result<(), E>,
     ) -> std::result::Result<AudioFeatures, E> {
+        let features = match &self.0 {
+            Network::Host(encoder) => Features::Host(encoder.forward(mel, context, before_layer)?),
+            Network::Gpu(encoder) => Features::Gpu(encoder.forward(mel, context, before_layer)?),
+        };
+        Ok(AudioFeatures { features, context })
+    }
+}
+
+impl HostEncoder {
+    fn load(w: &Weights, c: &WhisperConfig) -> Result<HostEncoder> {
+        let (d, heads) = (c.d_model, c.encoder_attention_heads);
+        let conv = |name: &str, channels| -> Result<(Weight, Vec<f32>)> {
+            let weight = w.convolution(&format!("encoder.{name}.weight"), d, channels)?;
+            Ok((weight, w.vector(&format!("encoder.{name}.bias"), d)?))
+        };
+        let layer = |n: usize| -> Result<EncoderLayer> {
+            let name = format!("encoder.layers.{n}");
+            Ok(EncoderLayer {
+                norm: LayerNorm::load(w, &format!("{name}.self_attn_layer_norm"), d)?,
+                attention: Projections::load(w, &format!("{name}.self_attn"), d)?,
+                feed_forward: FeedForward::load(w, &name, d, c.encoder_ffn_dim)?,
+            })
+        };
+        let positions = w.matrix("encoder.embed_positions.weight", c.max_source_positions, d)?.to_f32();
+        let scratch = || {
+            let shape = (1, heads, c.max_source_positions, d / heads);
+            Tensor::zeros(shape, DType::F32, &Device::Cpu)
+        };
+        Ok(HostEncoder {
+            conv1: conv("conv1", c.num_mel_bins)?,
+            conv2: conv("conv2", d)?,
+            positions: Tensor::from_vec(positions, (c.max_source_positions, d), &Device::Cpu)?,
+            layers: (0..c.encoder_layers).map(layer).collect::<Result<_>>()?,
+            norm: LayerNorm::load(w, "encoder.layer_norm", d)?,
+            heads,
+            scratch: (scratch()?, scratch()?),
+        })
+    }
+
+    fn upload(&self, gpu: &Gpu, c: &WhisperConfig) -> Result<GpuEncoder> {
+        let convolutions = [&self.conv1, &self.conv2].map(|(weight, bias)| (weight, Some(&bias[..])));
+        let positions = self.positions.flatten_all()?.to_vec1::<f32>()?;
+        let layers = self.layers.iter().map(|l| (l.attention.host(&l.norm), l.feed_forward.host()));
+        GpuEncoder::upload(gpu, c, convolutions, (&positions, self.norm.host()), layers)
+    }
+
+    /// As [`Encoder::forward_layers`].
+    fn forward<E: From<ModelError> + From<candle_core::Error>>(
+        &self,
+        mel: &Tensor,
+        context: AudioContext,
+        before_layer: impl Fn(usize) -> std::result::Result<(), E>,
+    ) -> std::result::Result<Tensor, E> {
         let x = gelu(&conv1d(mel, &self.conv1.0, &self.conv1.1, 1)?)?;
         let x = gelu(&conv1d(&x, &self.conv2.0, &self.conv2.1, 2)?)?;
         let x = self.place(&x, context)?;
@@ -203,7 +296,7 @@ impl Encoder {
             add_to(&x, &h).map_err(ModelError::from)?;
             layer.feed_forward.add_to(&x)?;
         }
-        Ok(AudioFeatures { features: self.norm.forward(&x)?, context })
+        Ok(self.norm.forward(&x)?)
     }
 
     /// Adds their places to what the convolutions `x` found there.

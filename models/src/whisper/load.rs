@@ -1,9 +1,11 @@
 use super::{Decoder, Encoder, MelFrontEnd, SpecialTokens, WhisperConfig};
 use crate::error::{ModelError, Result};
+use crate::footprint::gpu_tensor_bytes;
 use crate::tokenizer::Tokenizer;
 use crate::weights::{MappedFile, TensorEntry, Weights, ctranslate2, ggml, safetensors};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use undertone_kernels::gpu::{Gpu, allocated_bytes};
 use undertone_kernels::{BlockType, Weight};
 
 /// A loaded Whisper model: pure functions of its inputs, all state in the caller's caches.
@@ -100,7 +102,7 @@ impl Whisper {
     pub fn open(path: &Path) -> Result<Whisper> {
         let files = SpeechFiles::open(path)?;
         let tokenizer = files.tokenizer.load(&files.weights)?;
-        Whisper::assemble(&files.weights, files.config, tokenizer, false)
+        Whisper::assemble(&files.weights, files.config, tokenizer, (false, None))
     }
 
     /// As [`Whisper::open`], the decoder's matrices rounded to bytes ([`Weight::to_q8_0`]) where they are
@@ -112,16 +114,28 @@ impl Whisper {
     pub fn open_on_bytes(path: &Path) -> Result<Whisper> {
         let files = SpeechFiles::open(path)?;
         let tokenizer = files.tokenizer.load(&files.weights)?;
-        let whisper = Whisper::assemble(&files.weights, files.config, tokenizer, true)?;
+        let whisper = Whisper::assemble(&files.weights, files.config, tokenizer, (true, None))?;
         files.weights.give_up(is_rounded);
         Ok(whisper)
+    }
+
+    /// As [`Whisper::open_on_bytes`], encoder and decoder uploaded to a GPU.
+    ///
+    /// # Errors
+    /// As [`Whisper::open`]; if a weight is of a type that the GPU does not multiply, or there is no memory left.
+    pub fn open_on(path: &Path, gpu: &Gpu) -> Result<Whisper> {
+        let files = SpeechFiles::open(path)?;
+        let tokenizer = files.tokenizer.load(&files.weights)?;
+        let whisper = Whisper::assemble(&files.weights, files.config, tokenizer, (true, Some(gpu)))?;
+        // What was uploaded is not read again.
+        Ok(Whisper { files: Vec::new(), ..whisper })
     }
 
     fn assemble(
         weights: &Weights,
         config: WhisperConfig,
         tokenizer: Tokenizer,
-        on_bytes: bool,
+        (on_bytes, gpu): (bool, Option<&Gpu>),
     ) -> Result<Whisper> {
         let tokens = SpecialTokens::from_vocab_size(config.vocab_size);
         if tokenizer.vocab_size() < tokens.end_of_text as usize {
@@ -130,8 +144,8 @@ impl Whisper {
         }
         Ok(Whisper {
             mel: MelFrontEnd::new(config.num_mel_bins),
-            encoder: Encoder::load(weights, &config)?,
-            decoder: Decoder::load(weights, &config, on_bytes)?,
+            encoder: Encoder::load(weights, &config, gpu)?,
+            decoder: Decoder::load(weights, &config, on_bytes, gpu)?,
             tokenizer,
             tokens,
             weights_bytes: weights.len_bytes(),
@@ -146,11 +160,15 @@ fn is_rounded(name: &str, tensor: &TensorEntry) -> bool {
     rounded_bytes(name, tensor).is_some()
 }
 
+/// Whether every token is multiplied with a matrix.
+fn is_read_by_tokens(name: &str) -> bool {
+    name.starts_with("decoder.layers.") || name == "decoder.embed_tokens.weight"
+}
+
 /// Bytes of a tensor that [`Whisper::open_on_bytes`] rounds, once it has.
 fn rounded_bytes(name: &str, tensor: &TensorEntry) -> Option<usize> {
     let [rows, cols] = *tensor.dims else { return None };
-    let read = name.starts_with("decoder.layers.") || name == "decoder.embed_tokens.weight";
-    let row_bytes = tensor.ty.q8_0_row_bytes(cols).filter(|_| read)?;
+    let row_bytes = tensor.ty.q8_0_row_bytes(cols).filter(|_| is_read_by_tokens(name))?;
     Some(Weight::interleaved_bytes(BlockType::Q8_0, rows, cols).unwrap_or(rows * row_bytes))
 }
 
@@ -159,6 +177,21 @@ impl SpeechFiles {
     pub(crate) fn resident_bytes(&self) -> usize {
         let weights = &self.weights;
         weights.file_bytes() - weights.spare_bytes(is_rounded) + weights.sum(rounded_bytes)
+    }
+
+    /// Bytes of what [`Whisper::open_on`] uploads.
+    pub(crate) fn gpu_bytes(&self) -> usize {
+        self.weights.sum(|name, tensor| {
+            let as_f32 = name.ends_with("embed_positions.weight");
+            match tensor.dims[..] {
+                [rows, cols] if as_f32 => Some(allocated_bytes([4 * rows * cols])),
+                [rows, cols] if is_read_by_tokens(name) => {
+                    let rounded = tensor.ty.q8_0_row_bytes(cols).map(|row| allocated_bytes([rows * row]));
+                    rounded.or_else(|| gpu_tensor_bytes(tensor))
+                }
+                _ => gpu_tensor_bytes(tensor),
+            }
+        })
     }
 }
 
