@@ -1,3 +1,4 @@
+use crate::doctor::DoctorArgs;
 use crate::engine_args::EngineArgs;
 use crate::history::HistoryCommand;
 use crate::kept::{DashboardArgs, RecoverArgs};
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Show what the models would take of the memory, before anything is loaded.
     Plan(PlanArgs),
+    /// Say what this machine gives the program: GPU or processor and why, memory.
+    Doctor(DoctorArgs),
     /// Tools to measure and test with.
     Lab(LabArgs),
 }

@@ -8,6 +8,7 @@ use crate::store::{Kind, Store, StoreConfig};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use std::path::PathBuf;
+use undertone_engine::gpu::{self, Available};
 use undertone_engine::prompt::{Mode, Modes, Policy};
 use undertone_engine::{EngineConfig, EngineError};
 use undertone_models::kv_cache::KvType;
@@ -54,7 +55,8 @@ pub(crate) struct Chosen {
     pub(crate) config: EngineConfig,
     pub(crate) speech_model: String,
     pub(crate) text_model: Option<String>,
-    pub(crate) device: &'static str,
+    /// `cpu` or `cuda:N`.
+    pub(crate) device: String,
 }
 
 impl EngineArgs {
@@ -110,7 +112,7 @@ impl EngineArgs {
                 return Err(Failure::new(Exit::Usage, message).into());
             }
         }
-        let device = self.device()?;
+        let gpu = self.gpu()?;
         let mut store_config = StoreConfig::from_env()?;
         store_config.offline |= self.offline;
         let store = Store::open(&store_config)?;
@@ -121,7 +123,9 @@ impl EngineArgs {
             _ if unasked => None,
             name => Some(store.ensure(name, Kind::Text)?),
         };
+        let device = gpu.as_ref().map_or("cpu".into(), Available::to_string);
         let config = EngineConfig {
+            gpu,
             text_model: text.as_ref().map(|m| m.path.clone()),
             context_tokens: self.context as usize,
             kv: self.kv,
@@ -141,15 +145,15 @@ impl EngineArgs {
         Ok(Chosen { config, speech_model: speech.name, text_model: text.map(|m| m.name), device })
     }
 
-    fn device(&self) -> Result<&'static str> {
+    /// The GPU to compute on, if any: where none was named, the first that can be used.
+    fn gpu(&self) -> Result<Option<Available>> {
         match self.device {
-            Device::Auto | Device::Cpu => Ok("cpu"),
-            Device::Cuda(n) => {
-                let message = format!(
-                    "device cuda:{n} is not available: this build computes on the CPU; use --device cpu"
-                );
-                Err(Failure::new(Exit::Device, message).into())
-            }
+            Device::Cpu => Ok(None),
+            Device::Auto => Ok(gpu::find(0).inspect_err(|why| tracing::info!(%why, "on the processor")).ok()),
+            Device::Cuda(n) => gpu::find(n).map(Some).map_err(|why| {
+                let message = format!("device cuda:{n} is not available: {why}; use --device cpu");
+                Failure::new(Exit::Device, message).into()
+            }),
         }
     }
 }
@@ -160,6 +164,7 @@ pub(crate) fn failure(error: &EngineError) -> Failure {
         EngineError::UnknownLanguage(_) | EngineError::EnglishOnly | EngineError::Mode { .. } => Exit::Usage,
         EngineError::Model(_) | EngineError::OverBudget(_) | EngineError::Residency(_) => Exit::Model,
         EngineError::Audio(_) => Exit::Input,
+        EngineError::Gpu(_) => Exit::Device,
         EngineError::Cancelled => Exit::Interrupted,
         _ => Exit::Internal,
     };

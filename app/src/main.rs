@@ -5,6 +5,7 @@ mod capture;
 mod checks;
 mod cli;
 mod ctl;
+mod doctor;
 mod engine_args;
 mod environment;
 mod exit;
@@ -74,6 +75,7 @@ fn run(cli: cli::Cli) -> Result<Exit> {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Models(args) => store::cli::run(&args),
         Command::Plan(args) => plan::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Lab(args) => lab::run(&args),
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn run(args: &TranscribeArgs) -> Result<Exit> {
             mode: &args.mode,
             speech_model: &chosen.speech_model,
             text_model: chosen.text_model.as_deref(),
-            device: chosen.device,
+            device: &chosen.device,
             load: engine.load_times(),
         };
         if let Err(error) = one(&engine, &request, args, context) {

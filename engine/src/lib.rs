@@ -20,6 +20,10 @@ mod draft;
 pub mod error;
 /// Greedy generation: kept prefixes, drafts, bounded edits.
 pub mod generate;
+/// The GPUs of this machine.
+pub mod gpu {
+    pub use undertone_kernels::gpu::{Available, GpuError, find};
+}
 /// Plan, load, warm up.
 pub mod load;
 /// Audio to clean text: the whole flow.

@@ -1,6 +1,6 @@
-//! Operations on tensors as plain functions: the only crate that names SIMD (and, later, CUDA).
+//! Operations on tensors as plain functions: the only crate that names SIMD and CUDA.
 //! It knows no model. Each operation is a folder: `mod.rs` has the shapes and the Candle custom
-//! op, `cpu.rs` the arithmetic on slices.
+//! op, `cpu.rs` the arithmetic on slices, `gpu.rs` the launch and `.cu` the kernel.
 #![warn(missing_docs)]
 
 /// GELU, and gated activations of MLPs.
@@ -29,6 +29,8 @@ pub mod kv_rows;
 pub mod linear;
 /// Branch-free `exp`, `erf`, f16 conversion: written so that the compiler vectorises them.
 mod math;
+/// Logarithms of mel bands.
+pub mod mel;
 /// LayerNorm and RMSNorm over the last dimension.
 pub mod norm;
 /// Dot products for few rows, tiles for many: which of them a caller asks for.

@@ -10,7 +10,7 @@ use undertone_kernels::Isa;
 use undertone_kernels::gpu::Gpu;
 use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::kv_cache::{KvCache, KvType};
-use undertone_models::whisper::{AudioContext, Whisper};
+use undertone_models::whisper::{AudioContext, Mel, Whisper};
 
 /// The device, and the processor's exact arithmetic to compare it with.
 fn gpu() -> Gpu {
@@ -89,9 +89,9 @@ fn gemma_writes_the_same_on_a_gpu() {
 
 /// A second of speech in a window whose silence is a sample, then a prompt, a token, several, and three hypotheses that
 /// change places.
-fn hear(model: &Whisper) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
+fn hear(model: &Whisper) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, Mel) {
     let samples = &common::clip("question.wav")[8_000..24_000];
-    let mel = model.mel.log_mel(samples);
+    let mel = model.mel.log_mel(samples).unwrap();
     let context = AudioContext::sampled(60, 1500);
     let frames = context.mel_frames();
     let input = Tensor::from_vec(mel.window(0, frames, mel.floor), (frames, 80), &Device::Cpu).unwrap();
@@ -132,7 +132,7 @@ fn hear(model: &Whisper) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     // A new window begins with one again.
     cache.rewind(0);
     pass(&[50_257], 1, &mut cache);
-    (features, logits)
+    (features, logits, mel)
 }
 
 #[test]
@@ -142,6 +142,9 @@ fn whisper_hears_the_same_on_a_gpu() {
     let host = hear(&Whisper::open_on_bytes(&path).unwrap());
     let rows = &device.1;
     assert_eq!([&rows[14], &rows[19], &rows[21]], [&rows[22], &rows[23], &rows[24]], "alone as among others");
+    assert_eq!(device.2.frames(), host.2.frames());
+    let off = device.2.data.iter().zip(&host.2.data).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+    assert!(off < 1e-4, "log-mel: {off}");
     agree(&device.0, &host.0, 0.02, "features");
     agree(&device.1, &host.1, 0.25, "logits");
 }

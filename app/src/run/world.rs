@@ -294,7 +294,7 @@ fn load_engines(
     let models = |chosen: &Chosen| Models {
         speech: chosen.speech_model.clone(),
         text: chosen.text_model.clone(),
-        device: chosen.device.into(),
+        device: chosen.device.clone(),
     };
     let names = all.iter().map(models).collect();
     let load = move || {

@@ -36,7 +36,7 @@ fn speech(path: &Path, runs: usize) -> Result<serde_json::Value> {
     let model = Whisper::open_on_bytes(path)?;
     let samples: Vec<f32> = (0..11 * 16_000).map(|i| (i as f32 * 0.05).sin() * 0.1).collect();
     let mel_ms = time_ms(runs, || drop(model.mel.log_mel(&samples)));
-    let mel = model.mel.log_mel(&samples);
+    let mel = model.mel.log_mel(&samples)?;
     let input = Tensor::from_vec(
         mel.window(0, WINDOW_FRAMES, mel.floor),
         (WINDOW_FRAMES, mel.num_mel_bins),

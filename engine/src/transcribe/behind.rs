@@ -46,7 +46,7 @@ impl Transcriber {
         {
             return Ok(None);
         }
-        let mel = control.stage(Stage::Mel, |_| Ok(self.model.mel.log_mel(samples)))?;
+        let mel = control.stage(Stage::Mel, |_| Ok(self.model.mel.log_mel(samples)?))?;
         self.hear(&mel, 0, options.padding, control)?;
         let hints = Hints { given, draft, most_tokens };
         // A few tokens are never sure; other attempts write other sentences.

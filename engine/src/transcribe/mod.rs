@@ -227,7 +227,7 @@ impl Transcriber {
     ) -> Result<Transcript> {
         // Below this no microphone has picked up anything; Whisper may still write a word.
         let samples = if is_silent(samples) { &[] } else { samples };
-        let mel = control.stage(Stage::Mel, |_| Ok(self.model.mel.log_mel(samples)))?;
+        let mel = control.stage(Stage::Mel, |_| Ok(self.model.mel.log_mel(samples)?))?;
         // The last frame only holds the tail of the one before.
         let content_frames = mel.frames().saturating_sub(1);
         if content_frames == 0 {

@@ -13,6 +13,7 @@ use undertone_kernels::linear::gpu::{
     GpuWeight, MOST_ROWS, Rounded, RowsOf, can_gate, gather_rows, linear, linear_gated, linear_many,
     linear_rows, matmul, round_rows,
 };
+use undertone_kernels::mel::LogMel;
 use undertone_kernels::rope::{self, Pairing};
 use undertone_kernels::{BlockType, Regime, Weight, conv1d, norm};
 
@@ -639,4 +640,38 @@ fn the_likeliest_token() {
         argmax(&lg, Some(&none), n, &mut out).unwrap();
         assert_eq!(out.to_vec().unwrap(), [-1; 3]);
     }
+}
+
+#[test]
+fn mel_bands() {
+    let gpu = gpu();
+    for (n, hop, frames) in [(6, 1, 3), (25, 10, 5), (400, 160, 4)] {
+        let window = noise(n, 1);
+        let bins = n / 2 + 1;
+        let filters: Vec<(usize, Vec<f32>)> = (0..bins)
+            .step_by(3)
+            .map(|first| (first, noise((bins - first).min(5), 2).iter().map(|w| w.abs()).collect()))
+            .collect();
+        let samples = noise((frames - 1) * hop + n, 3);
+        let log_mel = LogMel::new(&gpu, &window, hop, &filters).unwrap();
+        let mut out = gpu.array(frames * filters.len()).unwrap();
+        log_mel.forward(&on(&gpu, &samples), &mut out).unwrap();
+        let mut want = Vec::new();
+        for frame in 0..frames {
+            let x: Vec<f64> = (0..n).map(|i| samples[frame * hop + i] as f64 * window[i] as f64).collect();
+            let power = |k: usize| {
+                let turn = |i: usize| 2.0 * std::f64::consts::PI * (i * k) as f64 / n as f64;
+                let real: f64 = x.iter().enumerate().map(|(i, x)| x * turn(i).cos()).sum();
+                let imaginary: f64 = x.iter().enumerate().map(|(i, x)| x * turn(i).sin()).sum();
+                real * real + imaginary * imaginary
+            };
+            want.extend(filters.iter().map(|(first, weights)| {
+                let band: f64 = weights.iter().enumerate().map(|(i, w)| *w as f64 * power(first + i)).sum();
+                band.max(1e-10).log10() as f32
+            }));
+        }
+        near(&out.to_vec().unwrap(), &want, 2e-4, &(n, hop, frames));
+        assert!(log_mel.forward(&on(&gpu, &samples[1..]), &mut out).is_err());
+    }
+    assert!(LogMel::new(&gpu, &[1.0; 4], 1, &[(2, vec![1.0, 1.0])]).is_err());
 }

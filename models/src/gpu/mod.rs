@@ -3,11 +3,13 @@
 
 mod cache;
 mod lm;
+mod mel;
 mod whisper;
 
 use crate::error::Result;
 pub(crate) use cache::GpuCache;
 pub(crate) use lm::{GpuLm, HeadRows, LmWeights, workspace_bytes as lm_workspace_bytes};
+pub(crate) use mel::GpuMel;
 use undertone_kernels::activation::gpu::gelu;
 use undertone_kernels::gpu::{Array, Gpu, GpuError, allocated_bytes};
 use undertone_kernels::linear::gpu::{

@@ -1,6 +1,6 @@
 use super::{GpuCache, Projection, Rows, SPLITS, check_ids, on_device};
 use crate::error::{ModelError, Result};
-use crate::whisper::{AudioContext, WhisperConfig};
+use crate::whisper::{AudioContext, MelFrontEnd, WhisperConfig};
 use candle_core::{Device, Tensor};
 use std::sync::{Mutex, PoisonError};
 use undertone_kernels::Weight;
@@ -241,12 +241,13 @@ fn encoder_numbers(c: &WhisperConfig) -> [usize; 3] {
     [frames * c.num_mel_bins, frames * d, c.max_source_positions * d]
 }
 
-/// Bytes of the workspaces of a model's encoder and decoder.
+/// Bytes of the front end and of the workspaces of encoder and decoder.
 pub(crate) fn workspace_bytes(c: &WhisperConfig) -> usize {
     let head_rows = c.encoder_attention_heads * c.max_source_positions;
     let kv = 2 * head_rows * (c.d_model / c.encoder_attention_heads);
     let logits = 4 * MAX_FEW_ROWS * c.vocab_size;
-    Sizes::encoder(c).bytes()
+    MelFrontEnd::gpu_bytes(c.num_mel_bins)
+        + Sizes::encoder(c).bytes()
         + allocated_bytes(encoder_numbers(c).map(|n| 4 * n))
         + allocated_bytes([kv, kv, 12])
         + Sizes::decoder(c).bytes()

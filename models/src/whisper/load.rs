@@ -143,7 +143,10 @@ impl Whisper {
             return Err(ModelError::Tokenizer { path: weights.path().into(), what });
         }
         Ok(Whisper {
-            mel: MelFrontEnd::new(config.num_mel_bins),
+            mel: match gpu {
+                None => MelFrontEnd::new(config.num_mel_bins),
+                Some(gpu) => MelFrontEnd::on(gpu, config.num_mel_bins)?,
+            },
             encoder: Encoder::load(weights, &config, gpu)?,
             decoder: Decoder::load(weights, &config, on_bytes, gpu)?,
             tokenizer,

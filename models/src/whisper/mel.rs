@@ -1,5 +1,8 @@
+use crate::error::Result;
+use crate::gpu::GpuMel;
 use realfft::{RealFftPlanner, RealToComplex};
 use std::sync::Arc;
+use undertone_kernels::gpu::Gpu;
 
 /// Samples a second Whisper hears.
 pub const SAMPLE_RATE_HZ: u32 = 16_000;
@@ -45,6 +48,7 @@ pub struct MelFrontEnd {
     window: Vec<f32>,
     /// Per band: first non-zero FFT bin, and the weights from there.
     filters: Vec<(usize, Vec<f32>)>,
+    device: Option<GpuMel>,
 }
 
 impl MelFrontEnd {
@@ -55,25 +59,57 @@ impl MelFrontEnd {
             fft: RealFftPlanner::new().plan_fft_forward(N_FFT),
             window: (0..N_FFT).map(|i| (0.5 - 0.5 * phase(i).cos()) as f32).collect(),
             filters: slaney_filters(num_mel_bins),
+            device: None,
         }
+    }
+
+    /// The same computed on a GPU.
+    ///
+    /// # Errors
+    /// If there is no memory left.
+    pub(crate) fn on(gpu: &Gpu, num_mel_bins: usize) -> Result<MelFrontEnd> {
+        let host = MelFrontEnd::new(num_mel_bins);
+        let device = GpuMel::new(gpu, &host.window, HOP, &host.filters)?;
+        Ok(MelFrontEnd { device: Some(device), ..host })
+    }
+
+    /// Bytes that [`MelFrontEnd::on`] takes of a GPU.
+    pub(crate) fn gpu_bytes(num_mel_bins: usize) -> usize {
+        GpuMel::bytes(N_FFT, HOP, &slaney_filters(num_mel_bins))
     }
 
     /// The log-mel spectrogram of `samples` (16 kHz, [-1, 1]): `samples.len() / 160` frames of
     /// content and one more that holds the end of the last window (faster-whisper's padding);
     /// none for no samples.
-    pub fn log_mel(&self, samples: &[f32]) -> Mel {
+    ///
+    /// # Errors
+    /// What the GPU says, where there is one.
+    pub fn log_mel(&self, samples: &[f32]) -> Result<Mel> {
         let bands = self.filters.len();
         if samples.is_empty() {
-            return Mel { data: Vec::new(), num_mel_bins: bands, floor: 0.0 };
+            return Ok(Mel { data: Vec::new(), num_mel_bins: bands, floor: 0.0 });
         }
         let padded = reflect_pad(samples);
         let frames = samples.len() / HOP + 1;
+        let mut data = match &self.device {
+            Some(device) => device.log_bands(&padded, frames)?,
+            None => self.log_bands(&padded, frames),
+        };
+        let loudest = data.iter().copied().fold(f32::MIN, f32::max);
+        for v in &mut data {
+            *v = (v.max(loudest - 8.0) + 4.0) / 4.0;
+        }
+        Ok(Mel { data, num_mel_bins: bands, floor: (loudest - 4.0) / 4.0 })
+    }
+
+    /// The logarithm of each band of each frame.
+    fn log_bands(&self, padded: &[f32], frames: usize) -> Vec<f32> {
+        let bands = self.filters.len();
         let mut data = vec![0f32; frames * bands];
         let mut scratch = self.fft.make_scratch_vec();
         let mut spectrum = self.fft.make_output_vec();
         let mut frame = self.fft.make_input_vec();
         let mut power = [0f32; BINS];
-        let mut loudest = f32::MIN;
         for (t, out) in data.chunks_exact_mut(bands).enumerate() {
             let source = &padded[t * HOP..t * HOP + N_FFT];
             for ((f, s), w) in frame.iter_mut().zip(source).zip(&self.window) {
@@ -87,13 +123,9 @@ impl MelFrontEnd {
             for (out, (first, weights)) in out.iter_mut().zip(&self.filters) {
                 let sum: f32 = weights.iter().zip(&power[*first..]).map(|(w, p)| w * p).sum();
                 *out = sum.max(1e-10).log10();
-                loudest = loudest.max(*out);
             }
         }
-        for v in &mut data {
-            *v = (v.max(loudest - 8.0) + 4.0) / 4.0;
-        }
-        Mel { data, num_mel_bins: bands, floor: (loudest - 4.0) / 4.0 }
+        data
     }
 }
 
