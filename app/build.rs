@@ -16,7 +16,8 @@ fn main() {
     };
     let list = std::fs::read_to_string("asound/functions.txt").expect("asound/functions.txt");
     let functions: Vec<&str> = list.lines().collect();
-    let mut source = format!("void *undertone_asound_slots[{}];\n", functions.len());
+    // One unit: a linker takes no object of a library for the sake of its constructor alone.
+    let mut source = format!("#include \"find.c\"\nvoid *undertone_asound_slots[{}];\n", functions.len());
     source += "const char *const undertone_asound_names[] = {\n";
     for function in &functions {
         source += &format!("    \"{function}\",\n");
@@ -32,5 +33,5 @@ fn main() {
     let jumps = std::path::Path::new(&out).join("jumps.c");
     std::fs::write(&jumps, source).expect("the build folder is writable");
     // Its name is the library's: this is what `-lasound` finds.
-    cc::Build::new().file("asound/find.c").file(&jumps).compile("asound");
+    cc::Build::new().include("asound").file(&jumps).compile("asound");
 }

@@ -1,4 +1,4 @@
-//! The engine on a GPU, whose kernels run on the host here (`undertone_simt`): what is planned is what is taken, and a
+//! The engine on a GPU (that which `UNDERTONE_GPU` names, else its kernels run on the host, `undertone_simt`): what is planned is what is taken, and a
 //! dictation is the processor's.
 
 #![allow(clippy::unwrap_used)]
@@ -15,7 +15,7 @@ const FREE_BYTES: usize = 4 << 30;
 fn config(text_model: &str) -> EngineConfig {
     let speech = common::model_dir("whisper-tiny.en");
     EngineConfig {
-        gpu: Some(undertone_simt::available(FREE_BYTES)),
+        gpu: Some(undertone_simt::available_device(FREE_BYTES)),
         warm_modes: Vec::new(),
         warm_up: false,
         ..EngineConfig::new(speech).with_text_model(common::gguf(text_model))
@@ -47,7 +47,7 @@ fn what_is_planned_is_taken_at_load() {
 #[test]
 fn too_little_memory_is_refused_before_anything_is_taken() {
     let needed = Engine::start(config("gemma-3-270m")).unwrap().plan().total_bytes;
-    let gpu = Some(undertone_simt::available(needed - 1));
+    let gpu = Some(undertone_simt::available_device(needed - 1));
     let small = EngineConfig { gpu, ..config("gemma-3-270m") };
     match Engine::start(small.clone()).err().unwrap() {
         EngineError::OverBudget(e) => assert!(e.to_string().contains("whisper-on-cpu"), "{e}"),

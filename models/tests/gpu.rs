@@ -1,5 +1,6 @@
-//! The networks on a GPU against the same on the processor, with the same weights. Without a GPU the kernels' sources run
-//! on the host (`undertone_simt`), thousands of times slower: few tokens, but all of them real.
+//! The networks on a GPU against the same on the processor, with the same weights: on that which `UNDERTONE_GPU` names
+//! (feature `cuda`), else the kernels' sources run on the host (`undertone_simt`), thousands of times slower: few tokens,
+//! but all of them real.
 
 #![allow(clippy::unwrap_used)]
 
@@ -15,7 +16,7 @@ use undertone_models::whisper::{AudioContext, Mel, Whisper};
 /// The device, and the processor's exact arithmetic to compare it with.
 fn gpu() -> Gpu {
     Isa::limit(Isa::Scalar);
-    undertone_simt::gpu()
+    undertone_simt::device(2 << 30)
 }
 
 fn rows(logits: Option<Tensor>) -> Vec<Vec<f32>> {

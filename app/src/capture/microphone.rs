@@ -97,7 +97,7 @@ impl Source for Microphone {
     fn has_moved(&mut self, open: &Device) -> bool {
         let wanted = self.wanted.clone();
         let found = self
-            .ask(ANSWER_LIMIT, move |host| find(host.get(), wanted.as_deref()).map(|(_, device)| device.id));
+            .ask(ANSWER_LIMIT, move |host| find(host.get()?, wanted.as_deref()).map(|(_, device)| device.id));
         // Without an answer the open device is as good as any.
         matches!(found, Some(Ok(id)) if id != open.id)
     }
@@ -160,12 +160,15 @@ struct Watched {
 }
 
 impl Host {
-    fn get(&mut self) -> &cpal::Host {
+    fn get(&mut self) -> Result<&cpal::Host, CaptureError> {
         // ALSA is what there is while no sound server runs; one may have come up since.
         if self.connection.as_ref().is_some_and(|host| !moves_streams(host)) {
             self.connection = None;
         }
-        self.connection.get_or_insert_with(cpal::default_host)
+        if self.connection.is_none() {
+            self.connection = sound_system();
+        }
+        self.connection.as_ref().ok_or(CaptureError::NoDevice)
     }
 
     /// Reports an open device that is not listed any more.
@@ -182,14 +185,20 @@ impl Host {
         &mut self,
         mut task: impl FnMut(&cpal::Host) -> Result<T, CaptureError>,
     ) -> Result<T, CaptureError> {
-        task(self.get()).or_else(|error| {
-            if self.get().devices().is_ok() {
+        self.get().and_then(&mut task).or_else(|error| {
+            if self.get()?.devices().is_ok() {
                 return Err(error);
             }
             self.connection = None;
-            task(self.get())
+            self.get().and_then(&mut task)
         })
     }
+}
+
+/// What this machine plays and records with, the sound server first; `None` where nothing is installed, as on a server
+/// (`cpal::default_host` takes that for impossible).
+pub(crate) fn sound_system() -> Option<cpal::Host> {
+    cpal::available_hosts().into_iter().find_map(|id| cpal::host_from_id(id).ok())
 }
 
 /// Whether this is a sound server, which may be restarted and gives a stream another source.

@@ -23,7 +23,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::journal::{About, Entry, Journal};
-pub(crate) use microphone::{Microphone, devices};
+pub(crate) use microphone::{Microphone, devices, sound_system};
 pub(crate) use source::{Device, Source};
 
 /// Samples per second of everything that leaves this module.

@@ -5,6 +5,7 @@
 
 use super::worker::{Inbox, Received, Worker};
 use super::{Event, Problem, report};
+use crate::capture::sound_system;
 use cpal::traits::{DeviceTrait, HostTrait, StreamTrait};
 use cpal::{FromSample, SampleFormat, SizedSample, StreamConfig};
 use std::f32::consts::TAU;
@@ -138,7 +139,7 @@ struct Output {
 impl Output {
     fn open() -> Result<Self, Problem> {
         let no_sound = |error: cpal::Error| Problem::NoSound(error.to_string());
-        let device = cpal::default_host().default_output_device();
+        let device = sound_system().and_then(|system| system.default_output_device());
         let device = device.ok_or_else(|| Problem::NoSound("there is none".into()))?;
         let supported = device.default_output_config().map_err(no_sound)?;
         let (format, config) = (supported.sample_format(), supported.config());

@@ -155,6 +155,40 @@ pub fn gpu() -> Gpu {
     Gpu::new(Arc::new(Host::default()))
 }
 
+/// The GPU whose number `UNDERTONE_GPU` is, in builds with the feature `cuda`, with `budget_bytes`, new memory full of NaNs;
+/// else [`gpu`]. For tests that run on both.
+///
+/// # Panics
+/// If there is no such GPU.
+pub fn device(budget_bytes: usize) -> Gpu {
+    #[cfg(feature = "cuda")]
+    if let Some(ordinal) = named_gpu() {
+        let opened = undertone_kernels::gpu::driver::start(ordinal, budget_bytes, true);
+        return opened.unwrap_or_else(|e| panic!("UNDERTONE_GPU={ordinal}: {e}"));
+    }
+    let _ = budget_bytes;
+    gpu()
+}
+
+/// As [`device`], not yet opened.
+///
+/// # Panics
+/// If there is no such GPU.
+pub fn available_device(free_bytes: usize) -> Available {
+    #[cfg(feature = "cuda")]
+    if let Some(ordinal) = named_gpu() {
+        let found = undertone_kernels::gpu::find(ordinal);
+        let found = found.unwrap_or_else(|e| panic!("UNDERTONE_GPU={ordinal}: {e}"));
+        return Available { memory_bytes: (free_bytes, free_bytes), ..found };
+    }
+    available(free_bytes)
+}
+
+#[cfg(feature = "cuda")]
+fn named_gpu() -> Option<usize> {
+    std::env::var("UNDERTONE_GPU").ok().and_then(|ordinal| ordinal.parse().ok())
+}
+
 /// The same as a machine's GPU with `free_bytes`; that no more is taken is for [`Gpu::high_water_bytes`] to tell.
 pub fn available(free_bytes: usize) -> Available {
     Available {

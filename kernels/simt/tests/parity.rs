@@ -47,15 +47,8 @@ fn near(got: &[f32], want: &[f32], bound: f32, what: &dyn std::fmt::Debug) {
     }
 }
 
-/// The host, or with the feature `cuda` the GPU whose number `UNDERTONE_GPU` is.
 fn gpu() -> Gpu {
-    #[cfg(feature = "cuda")]
-    if let Ok(ordinal) = std::env::var("UNDERTONE_GPU") {
-        const BUDGET_BYTES: usize = 256 << 20;
-        let ordinal = ordinal.parse().unwrap();
-        return undertone_kernels::gpu::driver::start(ordinal, BUDGET_BYTES, true).unwrap();
-    }
-    undertone_simt::gpu()
+    undertone_simt::device(256 << 20)
 }
 
 fn on(gpu: &Gpu, values: &[f32]) -> Array<f32> {
