@@ -226,7 +226,9 @@ fn table(plan: &Plan, request: &PlanRequest, args: &PlanArgs) -> String {
         let architecture = &text.architecture.name;
         row("text model", "", &format!("{} ({architecture}, {})", name(&args.text_model), text.quantisation));
         let (tokens, trained) = (plan.settings.context_tokens, text.trained_context_tokens());
-        let kv = format!("{:?}", plan.settings.kv).to_lowercase();
+        let stored =
+            if plan.device == plan::Device::Cuda { plan.settings.kv.on_gpu() } else { plan.settings.kv };
+        let kv = format!("{stored:?}").to_lowercase();
         row("context", "", &format!("{tokens} tokens of {trained}, KV cache in {kv}"));
     }
     row("device", "", &format!("{:?}", plan.device).to_lowercase());

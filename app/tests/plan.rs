@@ -182,10 +182,10 @@ fn allowed_remedies_are_applied_in_order_until_it_fits() {
     };
     let asked = plan("--device cuda:16GiB");
     let total = asked["total_bytes"].as_u64().unwrap();
-    let step = plan(&format!("--device cuda:5700MiB {all}"));
+    let step = plan(&format!("--device cuda:5000MiB {all}"));
     assert_eq!(kinds(&step), ["smaller-context"]);
     assert!((1024..4096).contains(&step["settings"]["context_tokens"].as_u64().unwrap()));
-    let step = plan(&format!("--device cuda:5000MiB {all}"));
+    let step = plan(&format!("--device cuda:4700MiB {all}"));
     assert_eq!(kinds(&step), ["smaller-context", "q8-kv"]);
     let step = plan(&format!("--device cuda:4GiB {all}"));
     assert_eq!(kinds(&step), ["smaller-context", "q8-kv", "whisper-on-cpu"]);

@@ -51,7 +51,7 @@ pub struct Decoder {
 }
 
 enum Network {
-    Host(HostDecoder),
+    Host(Box<HostDecoder>),
     Gpu(Box<GpuDecoder>),
 }
 
@@ -151,7 +151,7 @@ impl Decoder {
         let layout = if gpu.is_some() { Layout::File } else { Layout::Processor };
         let host = HostDecoder::load(w, c, on_bytes.then_some(layout))?;
         let network = match gpu {
-            None => Network::Host(host),
+            None => Network::Host(Box::new(host)),
             Some(gpu) => Network::Gpu(Box::new(host.upload(gpu, c)?)),
         };
         Ok(Decoder { network, config: c.clone() })
@@ -239,7 +239,8 @@ impl Decoder {
     /// If the last dimension is not `d_model`.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         match &self.network {
-            Network::Host(HostDecoder { embed, .. }) => {
+            Network::Host(decoder) => {
+                let embed = &decoder.embed;
                 let regime = Regime::of_rows(hidden.elem_count() / embed.cols());
                 Ok(linear(&hidden.contiguous()?, embed, None, regime)?)
             }

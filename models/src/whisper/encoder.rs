@@ -189,7 +189,7 @@ impl AudioFeatures {
 pub struct Encoder(Network);
 
 enum Network {
-    Host(HostEncoder),
+    Host(Box<HostEncoder>),
     Gpu(Box<GpuEncoder>),
 }
 
@@ -209,7 +209,7 @@ impl Encoder {
     pub(super) fn load(w: &Weights, c: &WhisperConfig, gpu: Option<&Gpu>) -> Result<Encoder> {
         let host = HostEncoder::load(w, c)?;
         Ok(Encoder(match gpu {
-            None => Network::Host(host),
+            None => Network::Host(Box::new(host)),
             Some(gpu) => Network::Gpu(Box::new(host.upload(gpu, c)?)),
         }))
     }
