@@ -462,8 +462,7 @@ fn what_is_recorded_is_run_with_what_memory_holds_then() {
     for seed in 1..4 {
         let values = noise(40, seed);
         x.write(&values).unwrap();
-        // SAFETY: all three arrays are there.
-        unsafe { recorded.replay().unwrap() };
+        recorded.replay().unwrap();
         let want = flat(&activation::gelu(&rows(&values, 40)).unwrap());
         near(&y.to_vec().unwrap(), &want, 2e-6, &seed);
         let want = activation::gated(&rows(&want[..20], 20), &rows(&want[20..], 20), Gate::Silu).unwrap();
@@ -478,6 +477,11 @@ fn what_is_recorded_is_run_with_what_memory_holds_then() {
         2e-6,
         &"runs again",
     );
+    // What a recording works on stays while it does.
+    let before = gpu.high_water_bytes();
+    drop((x.all(), z));
+    recorded.replay().unwrap();
+    assert_eq!(gpu.high_water_bytes(), before);
     assert!(x.part(30..41).is_err() && gpu.high_water_bytes() >= 3 * 256);
 }
 

@@ -58,7 +58,7 @@ pub fn attention_tiles(
 }
 
 /// What a query sees, as kernels take it: causal, window, scale.
-fn arguments(spec: Attention) -> [Argument; 3] {
+fn arguments(spec: Attention) -> [Argument<'static>; 3] {
     [i32::from(spec.causal).into(), (spec.window.unwrap_or(0) as i32).into(), spec.scale.into()]
 }
 

@@ -12,7 +12,7 @@ mod reserve;
 use std::ffi::c_void;
 use std::marker::PhantomData;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why the device did not do what it was asked to.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -190,26 +190,27 @@ pub trait Recording: Send + Sync {
 
 /// A device to allocate on and to launch at.
 #[derive(Clone)]
-pub struct Gpu(Arc<dyn Backend>);
+pub struct Gpu {
+    backend: Arc<dyn Backend>,
+    /// Memory of what is being recorded.
+    recorded: Arc<Mutex<Option<Vec<Arc<Allocation>>>>>,
+}
 
 /// Launches to be run again and again at the price of one (a CUDA graph). Arguments are those of the recording; what
-/// they point to is read anew each time.
+/// they point to is read anew each time, and stays for as long as this does.
 pub struct Recorded {
     recording: Box<dyn Recording>,
-    /// Outlives it.
-    _gpu: Gpu,
+    memory: Vec<Arc<Allocation>>,
 }
 
 impl Recorded {
     /// Runs them.
     ///
-    /// # Safety
-    /// All arrays they work on are still there.
-    ///
     /// # Errors
     /// What the driver says.
-    pub unsafe fn replay(&self) -> Result<(), GpuError> {
-        // SAFETY: the caller's word.
+    pub fn replay(&self) -> Result<(), GpuError> {
+        debug_assert!(!self.memory.is_empty());
+        // SAFETY: all memory that was launched on is kept here.
         unsafe { self.recording.replay() }
     }
 }
@@ -235,7 +236,7 @@ mod sealed {
 }
 
 /// Memory of a device until the last array of it is gone.
-struct Allocation {
+pub(crate) struct Allocation {
     gpu: Gpu,
     address: u64,
     len_bytes: usize,
@@ -243,7 +244,7 @@ struct Allocation {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        self.gpu.0.release(self.address, self.len_bytes);
+        self.gpu.backend.release(self.address, self.len_bytes);
     }
 }
 
@@ -257,40 +258,36 @@ pub struct Array<T: Element> {
 }
 
 /// A value for a kernel.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Argument {
-    Address(u64),
+#[derive(Clone, Copy)]
+pub(crate) enum Argument<'a> {
+    /// Where an array begins, and its memory.
+    Array(u64, &'a Arc<Allocation>),
+    Nothing,
     Int(i32),
     Float(f32),
 }
 
-impl<T: Element> From<&Array<T>> for Argument {
-    fn from(array: &Array<T>) -> Argument {
-        Argument::Address(array.address)
-    }
-}
-
-impl<T: Element> From<&mut Array<T>> for Argument {
-    fn from(array: &mut Array<T>) -> Argument {
-        Argument::Address(array.address)
+impl<'a, T: Element> From<&'a Array<T>> for Argument<'a> {
+    fn from(array: &'a Array<T>) -> Argument<'a> {
+        Argument::Array(array.address, &array.memory)
     }
 }
 
 /// Nothing is a null pointer.
-impl<T: Element> From<Option<&Array<T>>> for Argument {
-    fn from(array: Option<&Array<T>>) -> Argument {
-        Argument::Address(array.map_or(0, |a| a.address))
+impl<'a, T: Element> From<Option<&'a Array<T>>> for Argument<'a> {
+    fn from(array: Option<&'a Array<T>>) -> Argument<'a> {
+        array.map_or(Argument::Nothing, Argument::from)
     }
 }
 
-impl From<f32> for Argument {
-    fn from(value: f32) -> Argument {
+impl From<f32> for Argument<'_> {
+    fn from(value: f32) -> Self {
         Argument::Float(value)
     }
 }
 
-impl From<i32> for Argument {
-    fn from(value: i32) -> Argument {
+impl From<i32> for Argument<'_> {
+    fn from(value: i32) -> Self {
         Argument::Int(value)
     }
 }
@@ -298,7 +295,7 @@ impl From<i32> for Argument {
 impl Gpu {
     /// Of what runs kernels.
     pub fn new(backend: Arc<dyn Backend>) -> Gpu {
-        Gpu(backend)
+        Gpu { backend, recorded: Arc::default() }
     }
 
     /// `len` numbers of no particular value.
@@ -307,7 +304,7 @@ impl Gpu {
     /// If there is not so much memory left.
     pub fn array<T: Element>(&self, len: usize) -> Result<Array<T>, GpuError> {
         let len_bytes = len * size_of::<T>();
-        let address = self.0.allocate(len_bytes)?;
+        let address = self.backend.allocate(len_bytes)?;
         let memory = Arc::new(Allocation { gpu: self.clone(), address, len_bytes });
         Ok(Array { memory, address, len, of: PhantomData })
     }
@@ -327,17 +324,23 @@ impl Gpu {
     /// # Errors
     /// What it fails with; what the driver says.
     pub fn record<E: From<GpuError>>(&self, launches: impl FnOnce() -> Result<(), E>) -> Result<Recorded, E> {
-        self.0.start_recording()?;
+        self.backend.start_recording()?;
+        *self.recorded() = Some(Vec::new());
         // Ended in any case: what comes next is to run.
         let launched = launches();
-        let recording = self.0.end_recording();
+        let memory = self.recorded().take().unwrap_or_default();
+        let recording = self.backend.end_recording();
         launched?;
-        Ok(Recorded { recording: recording?, _gpu: self.clone() })
+        Ok(Recorded { recording: recording?, memory })
+    }
+
+    fn recorded(&self) -> MutexGuard<'_, Option<Vec<Arc<Allocation>>>> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The most bytes that arrays took at once, each rounded up as it is laid out.
     pub fn high_water_bytes(&self) -> usize {
-        self.0.high_water_bytes()
+        self.backend.high_water_bytes()
     }
 
     /// Launches `kernel` with `arguments`.
@@ -348,15 +351,23 @@ impl Gpu {
         &self,
         kernel: &'static str,
         launch: Launch,
-        arguments: &[Argument],
+        arguments: &[Argument<'_>],
     ) -> Result<(), GpuError> {
         if launch.grid.contains(&0) {
             return Ok(());
         }
+        if let Some(memory) = &mut *self.recorded() {
+            let arrays = arguments.iter().filter_map(|a| match a {
+                Argument::Array(_, memory) => Some(Arc::clone(memory)),
+                _ => None,
+            });
+            memory.extend(arrays);
+        }
         let mut values: Vec<u64> = arguments
             .iter()
             .map(|a| match *a {
-                Argument::Address(address) => address,
+                Argument::Array(address, _) => address,
+                Argument::Nothing => 0,
                 // Little-endian: the first bytes are the number.
                 Argument::Int(i) => u64::from(i as u32).to_le(),
                 Argument::Float(f) => u64::from(f.to_bits()).to_le(),
@@ -365,7 +376,7 @@ impl Gpu {
         let mut pointers: Vec<*mut c_void> =
             values.iter_mut().map(|v| std::ptr::from_mut(v).cast()).collect();
         // SAFETY: the caller's word.
-        unsafe { self.0.launch(kernel, launch, &mut pointers) }
+        unsafe { self.backend.launch(kernel, launch, &mut pointers) }
     }
 }
 
@@ -419,7 +430,7 @@ impl<T: Element> Array<T> {
         let apart = self.address.abs_diff(other.address) as usize >= len_bytes;
         shapes(apart, || format!("{} values copied onto themselves", self.len))?;
         // SAFETY: both have as many bytes, and do not overlap.
-        unsafe { self.gpu().0.copy(other.address, self.address, len_bytes) }
+        unsafe { self.gpu().backend.copy(other.address, self.address, len_bytes) }
     }
 
     /// Copies `values`, as many as it has.
@@ -431,7 +442,7 @@ impl<T: Element> Array<T> {
         // SAFETY: elements are plain numbers without padding, and the allocation has as many bytes.
         unsafe {
             let bytes = std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values));
-            self.gpu().0.write(self.address, bytes)
+            self.gpu().backend.write(self.address, bytes)
         }
     }
 
@@ -442,7 +453,7 @@ impl<T: Element> Array<T> {
     pub fn to_vec(&self) -> Result<Vec<T>, GpuError> {
         let mut bytes = vec![0u8; self.len * size_of::<T>()];
         // SAFETY: the allocation has as many bytes.
-        unsafe { self.gpu().0.read(self.address, &mut bytes)? };
+        unsafe { self.gpu().backend.read(self.address, &mut bytes)? };
         // SAFETY: any bits are a value of an element, read unaligned.
         let at = |i: usize| unsafe { bytes.as_ptr().cast::<T>().add(i).read_unaligned() };
         Ok((0..self.len).map(at).collect())

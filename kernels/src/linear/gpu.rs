@@ -252,7 +252,7 @@ unsafe fn few_rows(
     shapes(fits, || format!("linear: {m} rows of {} values by {rows}x{cols} into {}", x.len(), y.len()))?;
     let launch = Launch::new(rows.div_ceil(WARPS), THREADS);
     let [rows, cols, m_rows] = [rows, cols, m].map(|n| (n as i32).into());
-    let (w, ids, bias, y): (Argument, Argument, _, _) =
+    let (w, ids, bias, y): (Argument<'_>, Argument<'_>, _, _) =
         ((&weight.bytes).into(), ids.into(), bias.into(), (&*y).into());
     match kernels(ty) {
         // SAFETY: a warp has one row of the weight, and reads and writes `m` rows that are there.

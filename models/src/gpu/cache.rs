@@ -124,11 +124,8 @@ impl GpuCache {
 
     /// Runs the pass over `m` tokens of the first sequence behind which `end` positions are filled: recorded, with all the
     /// others of few tokens, when it is asked for first. `launch` launches that of a number of tokens; `with` is where
-    /// lies what it works on besides this cache.
-    ///
-    /// # Safety
-    /// `launch` works on nothing that is gone before what lies at `with`, and this cache.
-    pub(crate) unsafe fn step(
+    /// lies what it works on besides this cache: what lies there stays while the recording does.
+    pub(crate) fn step(
         &mut self,
         (m, end): (usize, usize),
         with: (u64, u64),
@@ -151,7 +148,6 @@ impl GpuCache {
         self.filled.set(end)?;
         let step = self.steps.recorded.get(m - 1);
         let step = step.ok_or_else(|| GpuError::Shape(format!("no pass over {m} tokens is recorded")))?;
-        // SAFETY: the caller's word.
-        unsafe { step.replay() }
+        step.replay()
     }
 }

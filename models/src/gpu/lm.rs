@@ -227,12 +227,9 @@ impl GpuLm {
             match regime {
                 Regime::Few => {
                     let with = (self.embed.weight.address(), 0);
-                    // SAFETY: the weights and the workspace are this model's, whose embedding lies there.
-                    unsafe {
-                        cache.step((m, end), with, |m, layers, filled| {
-                            self.pass(a, work, (m, regime), layers, filled)
-                        })?
-                    };
+                    cache.step((m, end), with, |m, layers, filled| {
+                        self.pass(a, work, (m, regime), layers, filled)
+                    })?;
                 }
                 Regime::Many => {
                     let (layers, filled) = cache.sequence(0);

@@ -462,13 +462,9 @@ impl GpuDecoder {
             ids.write(&on_device(tokens))?;
             if regime == Regime::Few && n == 0 && batch == 1 {
                 let with = (self.embed.weight.address(), cross.address());
-                // SAFETY: weights and workspace are this decoder's, whose embedding lies there, and what is heard is
-                // the cache that lies there.
-                unsafe {
-                    cache.step((m, end), with, |m, layers, filled| {
-                        self.pass(state, (m, regime), (layers, filled), cross)
-                    })?
-                };
+                cache.step((m, end), with, |m, layers, filled| {
+                    self.pass(state, (m, regime), (layers, filled), cross)
+                })?;
             } else {
                 let (layers, filled) = cache.sequence(n);
                 filled.set(end)?;
