@@ -118,6 +118,7 @@ fn hear(model: &Whisper) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, Mel) {
     pass(&words[8..9], 1, &mut cache);
     pass(&words[9..12], 1, &mut cache);
     let [a, b, c, d] = [words[12], words[5], words[1], words[3]];
+    assert!(cache.reorder(&[3]).is_err() && cache.reorder(&[0; 4]).is_err(), "there are three");
     cache.reorder(&[0, 0, 0]).unwrap();
     pass(&[a, b, c], 3, &mut cache);
     cache.reorder(&[2, 0, 0]).unwrap();

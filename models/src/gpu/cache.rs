@@ -76,6 +76,9 @@ impl GpuCache {
     /// get copies in slots that nobody goes on from.
     pub(crate) fn reorder(&mut self, from: &[usize]) -> Result<(), GpuError> {
         let before = self.slot_of.clone();
+        if from.len() > before.len() || from.iter().any(|parent| *parent >= before.len()) {
+            return Err(GpuError::Shape(format!("sequences {from:?} of {}", before.len())));
+        }
         let mut taken = vec![false; self.slots.len()];
         let mut after: Vec<Option<usize>> = vec![None; from.len()];
         for (to, parent) in after.iter_mut().zip(from) {
@@ -138,12 +141,13 @@ impl GpuCache {
         }
         if self.steps.recorded.is_empty() || self.steps.with != with {
             let gpu = self.gpu.clone();
-            self.steps = Steps { with, recorded: Vec::with_capacity(MAX_FEW_ROWS) };
             let (slots, filled) = (&mut self.slots, &mut self.filled);
-            for m in 1..=MAX_FEW_ROWS.min(slots[0].first().map_or(0, |l| l.shape().1)) {
+            let most = MAX_FEW_ROWS.min(slots[0].first().map_or(0, |l| l.shape().1));
+            let step = |m: usize| {
                 filled.expect(m);
-                self.steps.recorded.push(gpu.record(|| launch(m, &mut slots[0], filled))?);
-            }
+                gpu.record(|| launch(m, &mut slots[0], filled))
+            };
+            self.steps = Steps { with, recorded: (1..=most).map(step).collect::<Result<_, GpuError>>()? };
         }
         self.filled.set(end)?;
         let step = self.steps.recorded.get(m - 1);

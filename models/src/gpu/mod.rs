@@ -38,7 +38,7 @@ impl Projection {
         Ok(Projection { weight: GpuWeight::upload(gpu, rounded.as_ref().unwrap_or(weight))?, bias })
     }
 
-    /// `y [m, rows]` of `x [m, cols]`, which [`Rows::round`] has seen; with `with_gelu` GELU of that.
+    /// `y [m, rows]` of `x [m, cols]`, as [`Rows::new`] has them; with `with_gelu` GELU of that.
     fn forward(&self, x: &Rows, with_gelu: bool, y: &mut Array<f32>) -> Result<(), GpuError> {
         let (weight, bias) = (&self.weight, self.bias.as_ref());
         match (x.regime, weight.is_dense()) {
