@@ -1,6 +1,7 @@
 //! NVIDIA's driver, found when the program starts: a machine without one runs the same program.
 
 use super::reserve::Reserve;
+use super::staging::Staging;
 use super::{Available, Backend, Gpu, GpuError, Launch, Recording};
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::{CudaContext, DriverError, sys};
@@ -16,6 +17,9 @@ static FATBIN: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/kernels.fatbin"
 /// The oldest driver that loads them: that of CUDA 13.0 (580), as `cuDriverGetVersion` counts.
 const OLDEST_DRIVER: i32 = 13_000;
 
+/// Bytes up to which the driver's own staging is as good as ours.
+const STAGED_BYTES: usize = 1 << 16;
+
 /// One context, one stream, one reserve of memory.
 struct Driver {
     context: Arc<CudaContext>,
@@ -24,6 +28,8 @@ struct Driver {
     functions: HashMap<&'static str, sys::CUfunction>,
     base: u64,
     reserve: Mutex<Reserve>,
+    /// None once the driver is on its way out.
+    staging: Mutex<Option<Staging>>,
     poisoned: bool,
 }
 
@@ -32,7 +38,7 @@ unsafe impl Send for Driver {}
 // SAFETY: as above; the driver serialises what is asked of a stream.
 unsafe impl Sync for Driver {}
 
-fn said(what: &str) -> impl Fn(DriverError) -> GpuError {
+pub(super) fn said(what: &str) -> impl Fn(DriverError) -> GpuError {
     move |e| {
         let name = e.error_name().map_or("unknown error".into(), |n| n.to_string_lossy().into_owned());
         GpuError::Device(format!("{what}: {name}"))
@@ -96,6 +102,7 @@ pub fn start(ordinal: usize, budget_bytes: usize, poisoned: bool) -> Result<Gpu,
         let function = unsafe { result::module::get_function(module, text) }.map_err(said(name))?;
         functions.insert(*name, function);
     }
+    let staging = Mutex::new(Some(Staging::new()?));
     // SAFETY: plain memory, given back when the driver is dropped.
     let base = unsafe { result::malloc_sync(budget_bytes) }.map_err(|_| {
         let (free, _) = found.memory_bytes;
@@ -108,7 +115,7 @@ pub fn start(ordinal: usize, budget_bytes: usize, poisoned: bool) -> Result<Gpu,
         ))
     })?;
     let reserve = Mutex::new(Reserve::new(base, budget_bytes));
-    let driver = Driver { context, stream, module, functions, base, reserve, poisoned };
+    let driver = Driver { context, stream, module, functions, base, reserve, staging, poisoned };
     Ok(Gpu::new(Arc::new(driver)))
 }
 
@@ -125,6 +132,7 @@ impl Drop for Driver {
             // consequence.
             unsafe {
                 let _ = result::stream::synchronize(self.stream);
+                drop(self.staging.get_mut().unwrap_or_else(PoisonError::into_inner).take());
                 let _ = result::free_sync(self.base);
                 let _ = result::module::unload(self.module);
                 let _ = result::stream::destroy(self.stream);
@@ -156,6 +164,12 @@ unsafe impl Backend for Driver {
 
     unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<(), GpuError> {
         self.current()?;
+        if bytes.len() > STAGED_BYTES
+            && let Some(staging) = &mut *self.staging.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            // SAFETY: the caller's word; the context is current.
+            return unsafe { staging.write(address, bytes, self.stream) };
+        }
         // SAFETY: the caller's word; pageable memory has been read when the call returns.
         unsafe { result::memcpy_htod_async(address, bytes, self.stream) }.map_err(said("copying to the GPU"))
     }
@@ -255,13 +269,16 @@ mod tests {
     fn a_machine_without_a_gpu_is_told_so() {
         match find(0) {
             Ok(found) => {
-                let gpu = start(0, 1 << 20, true).expect("it was found");
+                let gpu = start(0, 16 << 20, true).expect("it was found");
                 assert_eq!(
                     gpu.array_of(&[1, 2, 3]).and_then(|a| a.to_vec()).expect("memory"),
                     [1, 2, 3],
                     "{found:?}"
                 );
-                assert!(gpu.array::<u8>(2 << 20).is_err(), "more than its budget");
+                let many: Vec<u32> = (0..3 << 20).collect();
+                let copied = gpu.array_of(&many).and_then(|a| a.to_vec());
+                assert_eq!(copied.expect("memory"), many, "through both parts of the staging");
+                assert!(gpu.array::<u8>(32 << 20).is_err(), "more than its budget");
             }
             Err(e) => {
                 let text = e.to_string();

@@ -8,6 +8,8 @@
 pub mod driver;
 #[cfg(any(test, feature = "cuda"))]
 mod reserve;
+#[cfg(feature = "cuda")]
+mod staging;
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
