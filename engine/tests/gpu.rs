@@ -1,5 +1,5 @@
-//! The engine on a GPU (that which `UNDERTONE_GPU` names, else its kernels run on the host, `undertone_simt`): what is planned is what is taken, and a
-//! dictation is the processor's.
+//! The engine on a GPU (that which `UNDERTONE_GPU` names, else its kernels run on the host, `undertone_simt`): what is
+//! planned is what is taken, and a dictation is the processor's.
 
 #![allow(clippy::unwrap_used)]
 

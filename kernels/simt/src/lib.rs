@@ -34,11 +34,6 @@ struct Noted {
     arguments: Vec<u64>,
 }
 
-/// What an allocation takes on a GPU.
-fn counted(len_bytes: usize) -> usize {
-    allocated_bytes([len_bytes])
-}
-
 /// What new memory holds: as f32, f16 and as a scale a NaN, so that what is read before it is written shows.
 const POISON: u8 = 0xff;
 
@@ -59,13 +54,14 @@ unsafe impl Backend for Host {
             at.write_bytes(POISON, len_bytes);
             at
         };
-        let used = self.used_bytes.fetch_add(counted(len_bytes), Ordering::Relaxed) + counted(len_bytes);
+        let taken = allocated_bytes([len_bytes]);
+        let used = self.used_bytes.fetch_add(taken, Ordering::Relaxed) + taken;
         self.high_water_bytes.fetch_max(used, Ordering::Relaxed);
         Ok(at as u64)
     }
 
     fn release(&self, address: u64, len_bytes: usize) {
-        self.used_bytes.fetch_sub(counted(len_bytes), Ordering::Relaxed);
+        self.used_bytes.fetch_sub(allocated_bytes([len_bytes]), Ordering::Relaxed);
         // SAFETY: `allocate` gave it with this layout.
         unsafe { std::alloc::dealloc(address as *mut u8, layout(len_bytes)) }
     }

@@ -43,8 +43,8 @@ DEVICE void merge(Part& into, float highest, float sum, const float* values, int
 // `*filled` keys.
 // From key `filled[1]` on each stands for `filled[2]` of its kind. Writes parts [m * heads, splits, 2 + head_dim].
 KERNEL void attention_split(const float* q, const uint8_t* k_cache, const uint8_t* v_cache, const int* filled,
-                            float* parts, int m, int heads, int kv_heads, int head_dim, int capacity, int causal,
-                            int window, float scale, int bytes) {
+                            float* parts, int m, int heads, int kv_heads, int capacity, int causal, int window,
+                            float scale, int bytes, int head_dim) {
     SHARED(float, shared);
     const int lane = lane_id(), warp = warp_id(), splits = gridDim.y, sampled = filled[1];
     const float raise = logf((float)filled[2]);

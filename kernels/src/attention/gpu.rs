@@ -1,6 +1,7 @@
 use super::Attention;
 use crate::gpu::{Argument, Array, GpuError, Launch, shapes};
 use crate::kv_append::gpu::{Filled, KvArrays, MOST_HEAD_DIM};
+use crate::{MAX_FEW_ROWS, Regime};
 
 /// Threads of a block: four warps, each with a key at a time.
 const THREADS: u32 = 128;
@@ -28,7 +29,7 @@ pub fn attention_tiles(
     spec: Attention,
     out: &mut Array<f32>,
 ) -> Result<(), GpuError> {
-    let &KvArrays { kv_heads, capacity, head_dim, quantized, .. } = cache;
+    let head_dim = cache.head_dim;
     let heads = check(q, cache, filled, m, spec, out)?;
     let Some((kernel, warps, keys)) = tiles(head_dim) else {
         return Err(GpuError::Shape(format!("attention: no tiles for heads of {head_dim}")));
@@ -37,34 +38,35 @@ pub fn attention_tiles(
     let halves = (queries + 2 * keys) * (head_dim + 8);
     let launch = Launch::new(m.div_ceil(queries), 32 * warps as u32);
     let launch = launch.with_rows(heads).with_shared_f32(halves / 2);
-    let [causal, window, scale] = arguments(spec);
-    let arguments = [
-        q.into(),
-        (&cache.k).into(),
-        (&cache.v).into(),
-        filled.device().into(),
-        (&*out).into(),
-        (m as i32).into(),
-        (heads as i32).into(),
-        (kv_heads as i32).into(),
-        (capacity as i32).into(),
-        causal,
-        window,
-        scale,
-        i32::from(quantized).into(),
-    ];
+    let arguments = arguments(q, (cache, filled), &*out, (m, heads), spec);
     // SAFETY: a block reads filled positions only and writes the columns of its head of its queries.
     unsafe { q.gpu().launch(kernel, launch, &arguments) }
 }
 
-/// What a query sees, as kernels take it: causal, window, scale.
-fn arguments(spec: Attention) -> [Argument<'static>; 3] {
-    [i32::from(spec.causal).into(), (spec.window.unwrap_or(0) as i32).into(), spec.scale.into()]
-}
-
-/// Whether [`attention_tiles`] takes heads of `head_dim`.
-pub fn has_tiles(head_dim: usize) -> bool {
-    tiles(head_dim).is_some()
+/// What both kernels begin with; `to` is what they write.
+fn arguments<'a>(
+    q: &'a Array<f32>,
+    (cache, filled): (&'a KvArrays, &'a Filled),
+    to: &'a Array<f32>,
+    (m, heads): (usize, usize),
+    spec: Attention,
+) -> [Argument<'a>; 13] {
+    let &KvArrays { kv_heads, capacity, quantized, .. } = cache;
+    [
+        q.into(),
+        (&cache.k).into(),
+        (&cache.v).into(),
+        filled.device().into(),
+        to.into(),
+        (m as i32).into(),
+        (heads as i32).into(),
+        (kv_heads as i32).into(),
+        (capacity as i32).into(),
+        i32::from(spec.causal).into(),
+        (spec.window.unwrap_or(0) as i32).into(),
+        spec.scale.into(),
+        i32::from(quantized).into(),
+    ]
 }
 
 /// Heads of the queries, if all fits.
@@ -91,6 +93,35 @@ fn check(
     Ok(heads)
 }
 
+/// Blocks among which [`attend`] divides the keys of a query's head.
+const SPLITS: usize = 16;
+
+/// Attention of `m` queries: [`attention_tiles`] of many where there are such for these heads, else [`attention`]. As
+/// there of `spec`.
+///
+/// # Errors
+/// As those.
+pub fn attend(
+    q: &Array<f32>,
+    cache: &KvArrays,
+    filled: &Filled,
+    m: usize,
+    spec: Attention,
+    parts: &mut Array<f32>,
+    out: &mut Array<f32>,
+) -> Result<(), GpuError> {
+    match spec.regime == Regime::Many && tiles(cache.head_dim).is_some() {
+        true => attention_tiles(q, cache, filled, m, spec, out),
+        false => attention(q, cache, filled, (m, SPLITS), spec, parts, out),
+    }
+}
+
+/// Floats of parts that [`attend`] keeps of up to `rows` queries.
+pub fn attend_floats(rows: usize, heads: usize, head_dim: usize) -> usize {
+    let split = if tiles(head_dim).is_some() { rows.min(MAX_FEW_ROWS) } else { rows };
+    part_floats(split, heads, SPLITS, head_dim)
+}
+
 /// Floats of parts that [`attention`] of `m` queries of `heads` heads keeps.
 pub fn part_floats(m: usize, heads: usize, splits: usize, head_dim: usize) -> usize {
     m * heads * splits * (2 + head_dim)
@@ -110,32 +141,17 @@ pub fn attention(
     parts: &mut Array<f32>,
     out: &mut Array<f32>,
 ) -> Result<(), GpuError> {
-    let &KvArrays { kv_heads, capacity, head_dim, quantized, .. } = cache;
+    let head_dim = cache.head_dim;
     let heads = check(q, cache, filled, m, spec, out)?;
     let room = splits > 0 && parts.len() >= part_floats(m, heads, splits, head_dim);
     shapes(room, || format!("attention: {} floats for {splits} parts", parts.len()))?;
-    let [causal, window, scale] = arguments(spec);
-    let arguments = [
-        q.into(),
-        (&cache.k).into(),
-        (&cache.v).into(),
-        filled.device().into(),
-        (&*parts).into(),
-        (m as i32).into(),
-        (heads as i32).into(),
-        (kv_heads as i32).into(),
-        (head_dim as i32).into(),
-        (capacity as i32).into(),
-        causal,
-        window,
-        scale,
-        i32::from(quantized).into(),
-    ];
+    let mut of_parts = arguments(q, (cache, filled), &*parts, (m, heads), spec).to_vec();
+    of_parts.push((head_dim as i32).into());
     let warps = THREADS as usize / 32;
     let launch =
         Launch::new(m * heads, THREADS).with_rows(splits).with_shared_f32(warps * (2 + MOST_HEAD_DIM));
     // SAFETY: blocks read filled positions only and write one part each.
-    unsafe { q.gpu().launch("attention_split", launch, &arguments)? };
+    unsafe { q.gpu().launch("attention_split", launch, &of_parts)? };
     let arguments = [(&*parts).into(), (&*out).into(), (splits as i32).into(), (head_dim as i32).into()];
     // SAFETY: a block reads the parts of its head and writes its columns.
     unsafe { q.gpu().launch("attention_join", Launch::new(m * heads, 32), &arguments) }

@@ -14,7 +14,7 @@ pub(crate) struct Reserve {
 }
 
 fn rounded(len_bytes: usize) -> u64 {
-    (len_bytes.max(1) as u64).next_multiple_of(ALIGNMENT_BYTES)
+    super::allocated_bytes([len_bytes]) as u64
 }
 
 impl Reserve {

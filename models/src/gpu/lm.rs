@@ -1,4 +1,4 @@
-use super::{GpuCache, Projection, Rows, SPLITS, check_ids, on_device};
+use super::{GpuCache, Projection, Rows, check_ids, on_device};
 use crate::architecture::Architecture;
 use crate::error::Result;
 use crate::footprint::PREFILL_CHUNK_TOKENS;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use undertone_kernels::activation::gpu::gated;
 use undertone_kernels::argmax::argmax;
 use undertone_kernels::attention::Attention;
-use undertone_kernels::attention::gpu::{attention, attention_tiles, has_tiles, part_floats};
+use undertone_kernels::attention::gpu::{attend, attend_floats};
 use undertone_kernels::gpu::{Array, Gpu, GpuError, allocated_bytes};
 use undertone_kernels::kv_append::gpu::{Filled, KvArrays, rope_append};
 use undertone_kernels::linear::gpu::{Rounded, can_gate, gather_rows, linear_gated, linear_rows};
@@ -96,8 +96,7 @@ fn sizes(a: &Architecture, vocab: usize) -> Sizes {
     let (d, f) = (a.hidden_size, a.intermediate_size);
     let (q, kv) = (a.num_attention_heads * a.head_dim, a.num_kv_heads * a.head_dim);
     let norms = usize::from(a.qk_norms);
-    let split = if has_tiles(a.head_dim) { few } else { r };
-    let parts = part_floats(split, a.num_attention_heads, SPLITS, a.head_dim);
+    let parts = attend_floats(r, a.num_attention_heads, a.head_dim);
     let post = usize::from(a.post_norms);
     let numbers = [
         r,
@@ -387,12 +386,7 @@ impl GpuLm {
         let mut attended = work.attended.part(0..wide)?;
         let (window, scale) = (a.layers[n].window, a.attention_scale);
         let spec = Attention { kv_len: 0, causal: true, window, scale, sampled: None, regime };
-        if regime == Regime::Many && has_tiles(a.head_dim) {
-            attention_tiles(&q, cache, filled, m, spec, &mut attended)?;
-        } else {
-            let mut parts = work.parts.all();
-            attention(&q, cache, filled, (m, SPLITS), spec, &mut parts, &mut attended)?;
-        }
+        attend(&q, cache, filled, m, spec, &mut work.parts.all(), &mut attended)?;
         let rows = Rows::new(attended, (m, regime), &[&layer.out], &work.rounded)?;
         let mut out = work.out.part(0..m * a.hidden_size)?;
         layer.out.forward(&rows, false, &mut out)?;

@@ -21,9 +21,6 @@ pub(crate) use whisper::{
     workspace_bytes as speech_workspace_bytes,
 };
 
-/// Blocks among which the keys of a query's head are divided.
-const SPLITS: usize = 16;
-
 /// A matrix and its bias.
 pub(crate) struct Projection {
     weight: GpuWeight,

@@ -1,11 +1,11 @@
-use super::{GpuCache, Projection, Rows, SPLITS, check_ids, on_device};
+use super::{GpuCache, Projection, Rows, check_ids, on_device};
 use crate::error::{ModelError, Result};
 use crate::whisper::{AudioContext, MelFrontEnd, WhisperConfig};
 use candle_core::{Device, Tensor};
 use std::sync::{Mutex, PoisonError};
 use undertone_kernels::Weight;
 use undertone_kernels::attention::Attention;
-use undertone_kernels::attention::gpu::{attention, attention_tiles, has_tiles, part_floats};
+use undertone_kernels::attention::gpu::{attend, attend_floats};
 use undertone_kernels::gpu::{Array, Gpu, GpuError, allocated_bytes};
 use undertone_kernels::kv_append::gpu::{Filled, KvArrays, rope_append};
 use undertone_kernels::linear::gpu::{GpuWeight, Rounded, RowsOf, gather_rows, matmul};
@@ -106,8 +106,7 @@ struct Sizes {
 impl Sizes {
     fn numbers(self) -> [usize; 10] {
         let Sizes { rows, d, ffn, heads } = self;
-        let split = if has_tiles(d / heads) { rows.min(MAX_FEW_ROWS) } else { rows };
-        let parts = part_floats(split, heads, SPLITS, d / heads);
+        let parts = attend_floats(rows, heads, d / heads);
         let wide = rows * d;
         [rows, wide, wide, wide, wide, wide, wide, wide, rows * ffn, parts]
     }
@@ -164,11 +163,7 @@ impl Workspace {
         let (q, mut attended) = (self.q.part(0..m * d)?, self.attended.part(0..m * d)?);
         let scale = 1.0 / (head_dim as f32).sqrt();
         let spec = Attention { kv_len: 0, causal, window: None, scale, sampled: None, regime };
-        if regime == Regime::Many && has_tiles(head_dim) {
-            attention_tiles(&q, cache, filled, m, spec, &mut attended)?;
-        } else {
-            attention(&q, cache, filled, (m, SPLITS), spec, &mut self.parts.all(), &mut attended)?;
-        }
+        attend(&q, cache, filled, m, spec, &mut self.parts.all(), &mut attended)?;
         let rows = Rows::new(attended, (m, regime), &[out], &self.rounded)?;
         let mut y = self.out.part(0..m * d)?;
         out.forward(&rows, false, &mut y)?;
