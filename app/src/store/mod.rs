@@ -17,6 +17,7 @@ pub(crate) mod manifest;
 pub(crate) mod names;
 pub(crate) mod progress;
 pub(crate) mod pull;
+pub(crate) mod quantize;
 pub(crate) mod recognise;
 pub(crate) mod sources;
 pub(crate) mod verify;

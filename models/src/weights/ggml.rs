@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use undertone_kernels::BlockType;
 
-const MAGIC: u32 = 0x6767_6d6c;
+pub(crate) const MAGIC: u32 = 0x6767_6d6c;
 
 /// A whisper.cpp file.
 pub struct GgmlWhisper {
@@ -95,38 +95,82 @@ fn tensor(r: &mut Reader<'_>, file: &Arc<MappedFile>) -> Result<(String, TensorE
     Ok((name, entry))
 }
 
+/// Modules of a block: whisper.cpp's name, Hugging Face's.
+const BLOCK_MODULES: [(&str, &str); 13] = [
+    ("attn.query", "self_attn.q_proj"),
+    ("attn.key", "self_attn.k_proj"),
+    ("attn.value", "self_attn.v_proj"),
+    ("attn.out", "self_attn.out_proj"),
+    ("attn_ln", "self_attn_layer_norm"),
+    ("cross_attn.query", "encoder_attn.q_proj"),
+    ("cross_attn.key", "encoder_attn.k_proj"),
+    ("cross_attn.value", "encoder_attn.v_proj"),
+    ("cross_attn.out", "encoder_attn.out_proj"),
+    ("cross_attn_ln", "encoder_attn_layer_norm"),
+    ("mlp.0", "fc1"),
+    ("mlp.2", "fc2"),
+    ("mlp_ln", "final_layer_norm"),
+];
+
+/// Modules outside of the blocks.
+const MODULES: [(&str, &str); 7] = [
+    ("encoder.conv1", "encoder.conv1"),
+    ("encoder.conv2", "encoder.conv2"),
+    ("encoder.ln_post", "encoder.layer_norm"),
+    ("decoder.ln", "decoder.layer_norm"),
+    ("decoder.token_embedding", "decoder.embed_tokens"),
+    ("encoder.positional_embedding", "encoder.embed_positions"),
+    ("decoder.positional_embedding", "decoder.embed_positions"),
+];
+
+const POSITIONS: &str = "positional_embedding";
+
 fn hugging_face_name(name: &str) -> Option<String> {
-    let (side, rest) = name.split_once('.')?;
-    let (stem, leaf) = match rest {
-        "positional_embedding" => ("positional_embedding", "weight"),
-        _ => rest.rsplit_once('.')?,
-    };
-    if let Some(block) = stem.strip_prefix("blocks.") {
-        let (n, part) = block.split_once('.')?;
-        let part = match part {
-            "attn.query" => "self_attn.q_proj",
-            "attn.key" => "self_attn.k_proj",
-            "attn.value" => "self_attn.v_proj",
-            "attn.out" => "self_attn.out_proj",
-            "attn_ln" => "self_attn_layer_norm",
-            "cross_attn.query" => "encoder_attn.q_proj",
-            "cross_attn.key" => "encoder_attn.k_proj",
-            "cross_attn.value" => "encoder_attn.v_proj",
-            "cross_attn.out" => "encoder_attn.out_proj",
-            "cross_attn_ln" => "encoder_attn_layer_norm",
-            "mlp.0" => "fc1",
-            "mlp.2" => "fc2",
-            "mlp_ln" => "final_layer_norm",
-            _ => return None,
-        };
-        return Some(format!("{side}.layers.{n}.{part}.{leaf}"));
+    let (module, leaf) = if name.ends_with(POSITIONS) { (name, "weight") } else { name.rsplit_once('.')? };
+    if let Some((_, ours)) = MODULES.iter().find(|(theirs, _)| *theirs == module) {
+        return Some(format!("{ours}.{leaf}"));
     }
-    let part = match stem {
-        "positional_embedding" => "embed_positions",
-        "token_embedding" => "embed_tokens",
-        "ln_post" | "ln" => "layer_norm",
-        "conv1" | "conv2" => stem,
-        _ => return None,
-    };
-    Some(format!("{side}.{part}.{leaf}"))
+    let (side, block) = module.split_once(".blocks.")?;
+    let (n, module) = block.split_once('.')?;
+    let (_, ours) = BLOCK_MODULES.iter().find(|(theirs, _)| *theirs == module)?;
+    Some(format!("{side}.layers.{n}.{ours}.{leaf}"))
+}
+
+/// whisper.cpp's name of what Hugging Face calls `name`, where it has such a tensor.
+pub(crate) fn ggml_name(name: &str) -> Option<String> {
+    let (module, leaf) = name.rsplit_once('.')?;
+    if let Some((theirs, _)) = MODULES.iter().find(|(_, ours)| *ours == module) {
+        return Some(if theirs.ends_with(POSITIONS) {
+            theirs.to_string()
+        } else {
+            format!("{theirs}.{leaf}")
+        });
+    }
+    let (side, block) = module.split_once(".layers.")?;
+    let (n, module) = block.split_once('.')?;
+    let (theirs, _) = BLOCK_MODULES.iter().find(|(_, ours)| *ours == module)?;
+    Some(format!("{side}.blocks.{n}.{theirs}.{leaf}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for (theirs, ours) in [
+            ("encoder.blocks.3.attn.query.weight", "encoder.layers.3.self_attn.q_proj.weight"),
+            ("decoder.blocks.11.mlp.2.bias", "decoder.layers.11.fc2.bias"),
+            ("decoder.positional_embedding", "decoder.embed_positions.weight"),
+            ("encoder.ln_post.bias", "encoder.layer_norm.bias"),
+            ("decoder.ln.weight", "decoder.layer_norm.weight"),
+            ("encoder.conv1.bias", "encoder.conv1.bias"),
+        ] {
+            assert_eq!(hugging_face_name(theirs).as_deref(), Some(ours));
+            assert_eq!(ggml_name(ours).as_deref(), Some(theirs));
+        }
+        for other in ["proj_out.weight", "decoder.blocks.0.other.weight", "weight", ""] {
+            assert_eq!((hugging_face_name(other), ggml_name(other)), (None, None), "{other}");
+        }
+    }
 }

@@ -139,6 +139,15 @@ impl Weights {
         Ok(&self.entry(name)?.dims)
     }
 
+    /// A tensor's bytes as they are stored.
+    ///
+    /// # Errors
+    /// If there is none of this name.
+    pub fn bytes(&self, name: &str) -> Result<&[u8]> {
+        let entry = self.entry(name)?;
+        Ok(&(*entry.bytes).as_ref()[entry.range.clone()])
+    }
+
     /// Bytes of all tensors in their stored form.
     pub fn len_bytes(&self) -> usize {
         self.tensors.values().map(|t| t.range.len()).sum()
@@ -177,6 +186,12 @@ impl Weights {
         if e.interleaved {
             return Ok(Weight::interleaved(e.bytes.clone(), e.range.clone(), e.ty, rows, cols)?);
         }
+        self.flat(name, rows, cols)
+    }
+
+    /// The tensor `name` as rows, whatever its shape.
+    fn flat(&self, name: &str, rows: usize, cols: usize) -> Result<Weight> {
+        let e = self.entry(name)?;
         let weight = Weight::new(e.bytes.clone(), e.range.clone(), e.ty, rows, cols)?;
         Ok(match &e.row_scale {
             Some(scale) => weight.with_row_scale(scale.clone())?,
@@ -218,6 +233,20 @@ impl Weights {
         pages
     }
 
+    /// All numbers of the tensor `name` as f32, as they lie in the file.
+    ///
+    /// # Errors
+    /// If it is missing.
+    pub(crate) fn values(&self, name: &str) -> Result<Vec<f32>> {
+        let dims = self.dims(name)?;
+        let rows = dims.first().copied().unwrap_or(1);
+        let cols = dims.iter().skip(1).product();
+        match dims {
+            [len] => self.vector(name, *len),
+            _ => Ok(self.flat(name, rows, cols)?.to_f32()),
+        }
+    }
+
     /// The vector `name [len]` as f32.
     ///
     /// # Errors
@@ -241,12 +270,8 @@ impl Weights {
     /// # Errors
     /// If it is missing or has another shape.
     pub fn convolution(&self, name: &str, out: usize, channels: usize) -> Result<Weight> {
-        let e = self.checked(name, &[out, channels, 3])?;
-        let flat = Weight::new(e.bytes.clone(), e.range.clone(), e.ty, out, channels * 3)?;
-        let flat = match &e.row_scale {
-            Some(scale) => flat.with_row_scale(scale.clone())?,
-            None => flat,
-        };
+        self.checked(name, &[out, channels, 3])?;
+        let flat = self.flat(name, out, channels * 3)?;
         let mut taps = vec![0f32; out * channels * 3];
         for (to, from) in taps.chunks_exact_mut(channels * 3).zip(flat.to_f32().chunks_exact(channels * 3)) {
             for (i, v) in from.iter().enumerate() {

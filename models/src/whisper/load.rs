@@ -85,11 +85,22 @@ impl SpeechFiles {
 }
 
 impl TokenizerFile {
-    fn load(self, weights: &Weights) -> Result<Tokenizer> {
-        match self {
-            TokenizerFile::Json(folder) => tokenizer_json(&folder),
-            TokenizerFile::Ranked(tokens) => Tokenizer::from_ranked_bytes(tokens, Vec::new())
-                .map_err(|e| ModelError::Tokenizer { path: weights.path().into(), what: e.to_string() }),
+    /// Its text tokens, if they are as many as a model of these sizes writes.
+    pub(super) fn load(self, weights: &Weights, config: &WhisperConfig) -> Result<Tokenizer> {
+        let unusable = |what: String| ModelError::Tokenizer { path: weights.path().into(), what };
+        let tokenizer = match self {
+            TokenizerFile::Json(folder) => tokenizer_json(&folder)?,
+            TokenizerFile::Ranked(tokens) => {
+                Tokenizer::from_ranked_bytes(tokens, Vec::new()).map_err(|e| unusable(e.to_string()))?
+            }
+        };
+        let text_tokens = SpecialTokens::from_vocab_size(config.vocab_size).end_of_text as usize;
+        match tokenizer.vocab_size() < text_tokens {
+            true => {
+                let has = tokenizer.vocab_size();
+                Err(unusable(format!("it has {has} tokens, the model {}", config.vocab_size)))
+            }
+            false => Ok(tokenizer),
         }
     }
 }
@@ -101,7 +112,7 @@ impl Whisper {
     /// One clear sentence for whatever is missing, damaged or of another kind.
     pub fn open(path: &Path) -> Result<Whisper> {
         let files = SpeechFiles::open(path)?;
-        let tokenizer = files.tokenizer.load(&files.weights)?;
+        let tokenizer = files.tokenizer.load(&files.weights, &files.config)?;
         Whisper::assemble(&files.weights, files.config, tokenizer, (false, None))
     }
 
@@ -113,7 +124,7 @@ impl Whisper {
     /// As [`Whisper::open`].
     pub fn open_on_bytes(path: &Path) -> Result<Whisper> {
         let files = SpeechFiles::open(path)?;
-        let tokenizer = files.tokenizer.load(&files.weights)?;
+        let tokenizer = files.tokenizer.load(&files.weights, &files.config)?;
         let whisper = Whisper::assemble(&files.weights, files.config, tokenizer, (true, None))?;
         files.weights.give_up(is_rounded);
         Ok(whisper)
@@ -125,7 +136,7 @@ impl Whisper {
     /// As [`Whisper::open`]; if a weight is of a type that the GPU does not multiply, or there is no memory left.
     pub fn open_on(path: &Path, gpu: &Gpu) -> Result<Whisper> {
         let files = SpeechFiles::open(path)?;
-        let tokenizer = files.tokenizer.load(&files.weights)?;
+        let tokenizer = files.tokenizer.load(&files.weights, &files.config)?;
         let whisper = Whisper::assemble(&files.weights, files.config, tokenizer, (true, Some(gpu)))?;
         // What was uploaded is not read again.
         Ok(Whisper { files: Vec::new(), ..whisper })
@@ -137,11 +148,6 @@ impl Whisper {
         tokenizer: Tokenizer,
         (on_bytes, gpu): (bool, Option<&Gpu>),
     ) -> Result<Whisper> {
-        let tokens = SpecialTokens::from_vocab_size(config.vocab_size);
-        if tokenizer.vocab_size() < tokens.end_of_text as usize {
-            let what = format!("it has {} tokens, the model {}", tokenizer.vocab_size(), config.vocab_size);
-            return Err(ModelError::Tokenizer { path: weights.path().into(), what });
-        }
         Ok(Whisper {
             mel: match gpu {
                 None => MelFrontEnd::new(config.num_mel_bins),
@@ -150,7 +156,7 @@ impl Whisper {
             encoder: Encoder::load(weights, &config, gpu)?,
             decoder: Decoder::load(weights, &config, on_bytes, gpu)?,
             tokenizer,
-            tokens,
+            tokens: SpecialTokens::from_vocab_size(config.vocab_size),
             weights_bytes: weights.len_bytes(),
             files: weights.files(),
             config,

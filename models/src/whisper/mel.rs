@@ -144,6 +144,16 @@ fn reflect_pad(samples: &[f32]) -> Vec<f32> {
     out
 }
 
+/// The filters as a matrix `[bands, 201]`, as model files keep them.
+pub(super) fn filter_matrix(bands: usize) -> Vec<[f32; BINS]> {
+    let dense = |(first, weights): (usize, Vec<f32>)| {
+        let mut row = [0f32; BINS];
+        row[first..first + weights.len()].copy_from_slice(&weights);
+        row
+    };
+    slaney_filters(bands).into_iter().map(dense).collect()
+}
+
 /// Triangular bands on Slaney's scale (linear to 1 kHz, logarithmic above), area-normalised, as
 /// librosa makes them and OpenAI ships them.
 fn slaney_filters(bands: usize) -> Vec<(usize, Vec<f32>)> {

@@ -6,6 +6,7 @@ mod decoder;
 mod encoder;
 mod load;
 mod mel;
+mod quantize;
 mod tokens;
 
 pub use config::WhisperConfig;
@@ -15,4 +16,5 @@ pub use encoder::{AudioFeatures, Encoder};
 pub(crate) use load::SpeechFiles;
 pub use load::Whisper;
 pub use mel::{FRAMES_PER_SECOND, Mel, MelFrontEnd, SAMPLE_RATE_HZ, WINDOW_FRAMES};
+pub use quantize::{Quantized, QuantizedType, WriteError};
 pub use tokens::{LANGUAGES, SpecialTokens, Task};
