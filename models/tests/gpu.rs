@@ -105,10 +105,11 @@ fn hear(model: &Whisper) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, Mel) {
     let mut cache = decoder.new_cache(3).unwrap();
     let mut logits: Vec<Vec<f32>> = Vec::new();
     let mut pass = |tokens: &[u32], batch: usize, cache: &mut KvCache| {
-        let hidden = decoder.forward(tokens, batch, cache, &cross).unwrap();
-        let rows = decoder.logits(&hidden).unwrap().flatten_to(1).unwrap().to_vec2::<f32>().unwrap();
+        let all: Vec<usize> = (0..tokens.len() / batch).collect();
+        let rows = decoder.forward(tokens, batch, &all, cache, &cross).unwrap();
         // One in seven.
-        logits.extend(rows.iter().map(|row| row.iter().step_by(7).copied().collect()));
+        let rows = rows.chunks(model.config.vocab_size);
+        logits.extend(rows.map(|row| row.iter().step_by(7).copied().collect::<Vec<f32>>()));
     };
     // More than few, then one, then a draft.
     let words =

@@ -74,9 +74,7 @@ fn errors(model: &Whisper, golden: &str, same_words: bool) -> [f64; 3] {
     let mut next = prompt;
     for (step, token) in tokens.iter().enumerate() {
         // One token at a time behind the cache, as in use.
-        let hidden = model.decoder.forward(&next, 1, &mut cache, &cross).unwrap();
-        let last = hidden.narrow(1, next.len() - 1, 1).unwrap();
-        let logits: Vec<f32> = model.decoder.logits(&last).unwrap().flatten_all().unwrap().to_vec1().unwrap();
+        let logits = model.decoder.forward(&next, 1, &[next.len() - 1], &mut cache, &cross).unwrap();
         let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0;
         assert!(!same_words || best == top_ids[step * 32], "step {step}: {best}");
         ours.extend(top_ids[step * 32..][..32].iter().chain(&sample_ids).map(|i| logits[*i]));
@@ -157,16 +155,17 @@ fn cached_and_whole_pass() {
     model.decoder.attend_to(&audio, &mut cross).unwrap();
     let tokens: Vec<u32> = (0..24).map(|i| (i * 997 + 50_257) % 50_000).collect();
     let mut whole = model.decoder.new_cache(3).unwrap();
-    let want = model.decoder.forward(&tokens, 1, &mut whole, &cross).unwrap();
-    let want = want.squeeze(0).unwrap().to_vec2::<f32>().unwrap();
+    let all: Vec<usize> = (0..tokens.len()).collect();
+    let want = model.decoder.forward(&tokens, 1, &all, &mut whole, &cross).unwrap();
+    let want: Vec<&[f32]> = want.chunks(model.config.vocab_size).collect();
     // The same in pieces, as three equal beams that are shuffled between steps.
     let mut cache = model.decoder.new_cache(3).unwrap();
-    model.decoder.forward(&tokens[..7], 1, &mut cache, &cross).unwrap();
+    model.decoder.forward(&tokens[..7], 1, &[], &mut cache, &cross).unwrap();
     cache.reorder(&[0, 0, 0]).unwrap();
     for (i, token) in tokens.iter().enumerate().skip(7) {
-        let hidden = model.decoder.forward(&[*token; 3], 3, &mut cache, &cross).unwrap();
-        for beam in hidden.squeeze(1).unwrap().to_vec2::<f32>().unwrap() {
-            assert!(relative_error(&beam, &want[i]) < 1e-5, "position {i}");
+        let logits = model.decoder.forward(&[*token; 3], 3, &[0], &mut cache, &cross).unwrap();
+        for beam in logits.chunks(model.config.vocab_size) {
+            assert!(relative_error(beam, want[i]) < 1e-5, "position {i}");
         }
         cache.reorder(&[2, 0, 1]).unwrap();
     }

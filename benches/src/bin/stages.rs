@@ -50,11 +50,10 @@ fn speech(path: &Path, runs: usize) -> Result<serde_json::Value> {
     for position in [1, 50, 100, 200, 400] {
         let tokens = vec![1000; position];
         let mut cache = model.decoder.new_cache(1)?;
-        model.decoder.forward(&tokens, 1, &mut cache, &cross)?;
+        model.decoder.forward(&tokens, 1, &[], &mut cache, &cross)?;
         let ms = time_ms(runs.max(20), || {
             cache.rewind(position);
-            let hidden = model.decoder.forward(&[1000], 1, &mut cache, &cross);
-            drop(hidden.map(|h| model.decoder.logits(&h)));
+            drop(model.decoder.forward(&[1000], 1, &[0], &mut cache, &cross));
         });
         by_position.insert(position.to_string(), json!(ms));
     }

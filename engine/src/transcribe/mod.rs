@@ -337,8 +337,7 @@ impl Transcriber {
         let tokens = &self.model.tokens;
         self.cache.rewind(0);
         let start = [tokens.start_of_transcript];
-        let hidden = self.model.decoder.forward(&start, 1, &mut self.cache, &self.cross)?;
-        let logits = self.model.decoder.logits(&hidden)?.flatten_all()?.to_vec1::<f32>()?;
+        let logits = self.model.decoder.forward(&start, 1, &[0], &mut self.cache, &self.cross)?;
         let first = tokens.first_language as usize;
         let logits = &logits[first..first + tokens.languages as usize];
         let max = logits.iter().copied().fold(f32::MIN, f32::max);

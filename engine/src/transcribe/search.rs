@@ -72,17 +72,13 @@ impl Search<'_> {
     ) -> Result<(Hypothesis, f32)> {
         self.cache.rewind(0);
         let prompt = &[prompt, self.given].concat();
-        let hidden = self.decoder.forward(prompt, 1, self.cache, self.cross)?;
         let start = self.rules.tokens.start_of_transcript;
         let at = prompt.iter().rposition(|t| *t == start).unwrap_or(0);
-        let logits_at = |i: usize| -> Result<Vec<f32>> {
-            let logits = self.decoder.logits(&hidden.narrow(1, i, 1)?)?;
-            Ok(logits.flatten_all()?.to_vec1()?)
-        };
-        let mut at_start = logits_at(at)?;
+        let wanted = [at, prompt.len() - 1];
+        let mut at_start = self.decoder.forward(prompt, 1, &wanted, self.cache, self.cross)?;
+        let first = at_start.split_off(at_start.len() / 2);
         log_softmax(&mut at_start);
         let no_speech = at_start[self.rules.tokens.no_speech as usize].exp();
-        let first = logits_at(prompt.len() - 1)?;
         let width = width.clamp(1, self.cache.batch());
         if width > 1 {
             self.cache.reorder(&vec![0; width])?;
@@ -107,8 +103,7 @@ impl Search<'_> {
     fn step(&mut self, alive: &[Hypothesis]) -> Result<Vec<f32>> {
         self.control.check()?;
         let last: Vec<u32> = alive.iter().map(|h| *h.tokens.last().unwrap_or(&self.end())).collect();
-        let hidden = self.decoder.forward(&last, alive.len(), self.cache, self.cross)?;
-        Ok(self.decoder.logits(&hidden)?.flatten_all()?.to_vec1()?)
+        Ok(self.decoder.forward(&last, alive.len(), &[0], self.cache, self.cross)?)
     }
 
     fn normalise(&self, logits: &mut [f32], hypotheses: &[Hypothesis]) {
@@ -149,8 +144,8 @@ impl Search<'_> {
             let room = self.cache.capacity() - self.cache.len();
             proposed = &proposed[..proposed.len().min(room.saturating_sub(1))];
             let tokens: Vec<u32> = std::iter::once(*last).chain(proposed.iter().copied()).collect();
-            let hidden = self.decoder.forward(&tokens, 1, self.cache, self.cross)?;
-            logits = self.decoder.logits(&hidden)?.flatten_all()?.to_vec1()?;
+            let wanted: Vec<usize> = (0..tokens.len()).collect();
+            logits = self.decoder.forward(&tokens, 1, &wanted, self.cache, self.cross)?;
         }
     }
 

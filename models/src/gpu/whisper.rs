@@ -1,7 +1,7 @@
 use super::{GpuCache, Projection, Rows, check_ids, on_device};
 use crate::error::{ModelError, Result};
 use crate::whisper::{AudioContext, MelFrontEnd, WhisperConfig};
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use std::sync::{Mutex, PoisonError};
 use undertone_kernels::Weight;
 use undertone_kernels::attention::Attention;
@@ -81,6 +81,7 @@ impl FeedForward {
 
 /// Activations of up to `rows` positions.
 struct Workspace {
+    /// What is at each, then where each is.
     ids: Array<i32>,
     x: Array<f32>,
     h: Array<f32>,
@@ -108,7 +109,7 @@ impl Sizes {
         let Sizes { rows, d, ffn, heads } = self;
         let parts = attend_floats(rows, heads, d / heads);
         let wide = rows * d;
-        [rows, wide, wide, wide, wide, wide, wide, wide, rows * ffn, parts]
+        [2 * rows, wide, wide, wide, wide, wide, wide, wide, rows * ffn, parts]
     }
 
     fn rounded(self) -> usize {
@@ -148,6 +149,18 @@ impl Workspace {
             parts: parts?,
             rounded: Rounded::new(gpu, 1, sizes.rounded())?,
         })
+    }
+
+    /// Writes what is at each position and where each is, and returns both.
+    fn write_ids(&self, ids: &[u32], places: &[u32]) -> Result<[Array<i32>; 2], GpuError> {
+        let m = ids.len();
+        self.ids.part(0..2 * m)?.write(&on_device(&[ids, places].concat()))?;
+        self.ids(m)
+    }
+
+    /// As they were written of `m` positions.
+    fn ids(&self, m: usize) -> Result<[Array<i32>; 2], GpuError> {
+        Ok([self.ids.part(0..m)?, self.ids.part(m..2 * m)?])
     }
 
     /// Attention of the first `m` queries over a cache, through `out`, into the workspace's.
@@ -246,7 +259,8 @@ pub(crate) fn workspace_bytes(c: &WhisperConfig) -> usize {
         + allocated_bytes(encoder_numbers(c).map(|n| 4 * n))
         + allocated_bytes([kv, kv, 12])
         + Sizes::decoder(c).bytes()
-        + allocated_bytes([logits, 4 * c.max_target_positions * c.d_model])
+        + allocated_bytes([logits])
+        + allocated_bytes([4 * c.max_target_positions * c.d_model; 2])
         // What was heard, its keys and values, and as it is rounded for them.
         + allocated_bytes([4 * c.max_source_positions * c.d_model; 3])
         + allocated_bytes(Rounded::lens_bytes(1, (c.max_source_positions * c.d_model).next_multiple_of(32)))
@@ -346,17 +360,15 @@ impl GpuEncoder {
         let dense = context.dense();
         let rows: Vec<u32> = (0..m).map(|i| i.min(dense) as u32).collect();
         check_ids(&rows, found)?;
-        let mut ids = state.work.ids.part(0..m)?;
-        ids.write(&on_device(&rows))?;
-        let mut x = state.work.x.part(0..m * d)?;
-        // SAFETY: they were looked at.
-        unsafe { gather_rows(&GpuWeight::over(&second, d)?, &ids, 1.0, &mut x)? };
         let places = context.places();
         check_ids(&places, self.positions.rows())?;
-        ids.write(&on_device(&places))?;
-        let mut add = state.places.part(0..m * d)?;
-        // SAFETY: as above.
-        unsafe { gather_rows(&self.positions, &ids, 1.0, &mut add)? };
+        let [ids, place_ids] = state.work.write_ids(&rows, &places)?;
+        let (mut x, mut add) = (state.work.x.part(0..m * d)?, state.places.part(0..m * d)?);
+        // SAFETY: both were looked at.
+        unsafe {
+            gather_rows(&GpuWeight::over(&second, d)?, &ids, 1.0, &mut x)?;
+            gather_rows(&self.positions, &place_ids, 1.0, &mut add)?;
+        }
         Ok(add)
     }
 }
@@ -374,6 +386,8 @@ pub(crate) struct GpuDecoder {
 
 struct DecoderState {
     work: Workspace,
+    /// Normed states of which logits are wanted, and those of a few.
+    wanted: Array<f32>,
     logits: Array<f32>,
     places: Array<f32>,
 }
@@ -391,6 +405,7 @@ impl GpuDecoder {
         });
         let state = DecoderState {
             work: Workspace::new(gpu, Sizes::decoder(c))?,
+            wanted: gpu.array(c.max_target_positions * c.d_model)?,
             logits: gpu.array(MAX_FEW_ROWS * c.vocab_size)?,
             places: gpu.array(c.max_target_positions * c.d_model)?,
         };
@@ -433,28 +448,53 @@ impl GpuDecoder {
         Ok(())
     }
 
-    /// As [`crate::whisper::Decoder::forward`]: normed states `[batch, m, d_model]`, in main memory.
+    /// As [`crate::whisper::Decoder::forward`]: what is waited for is the logits, of [`MAX_FEW_ROWS`] at a time.
     pub(crate) fn forward(
         &self,
         (tokens, batch, position): (&[u32], usize, usize),
+        wanted: &[usize],
         cache: &mut GpuCache,
         cross: &GpuCache,
-    ) -> Result<Tensor> {
+    ) -> Result<Vec<f32>> {
+        let (d, vocab) = (self.embed.weight.cols(), self.embed.weight.rows());
+        let state = &*self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rows = 0;
+        self.run(state, (tokens, batch, position), (cache, cross), |states| {
+            for i in wanted {
+                let mut to = state.wanted.part(rows * d..(rows + 1) * d)?;
+                to.copy_from(&states.part(i * d..(i + 1) * d)?)?;
+                rows += 1;
+            }
+            Ok(())
+        })?;
+        let mut out = Vec::with_capacity(rows * vocab);
+        for first in (0..rows).step_by(MAX_FEW_ROWS) {
+            let m = MAX_FEW_ROWS.min(rows - first);
+            let states = state.wanted.part(first * d..(first + m) * d)?;
+            let states = Rows::new(states, (m, Regime::Few), &[&self.embed], &state.work.rounded)?;
+            let mut logits = state.logits.part(0..m * vocab)?;
+            self.embed.forward(&states, false, &mut logits)?;
+            out.extend(logits.to_vec()?);
+        }
+        Ok(out)
+    }
+
+    /// Runs `tokens`, `batch` sequences of equal length, and gives `each` the normed states `[m, d_model]` of one after the
+    /// other.
+    fn run(
+        &self,
+        state: &DecoderState,
+        (tokens, batch, position): (&[u32], usize, usize),
+        (cache, cross): (&mut GpuCache, &GpuCache),
+        mut each: impl FnMut(Array<f32>) -> Result<(), GpuError>,
+    ) -> Result<()> {
         let (d, m) = (self.embed.weight.cols(), tokens.len() / batch);
         check_ids(tokens, self.embed.weight.rows())?;
         let places: Vec<u32> = (position as u32..(position + m) as u32).collect();
         check_ids(&places, self.positions.rows())?;
-        let state = &*self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let (regime, end) = (Regime::of_rows(m), position + m);
-        let mut out = Vec::with_capacity(tokens.len() * d);
         for (n, tokens) in tokens.chunks_exact(m).enumerate() {
-            state.work.ids.part(0..m)?.write(&on_device(tokens))?;
-            let mut add = state.places.part(0..m * d)?;
-            let mut ids = state.work.ids.part(0..m)?;
-            ids.write(&on_device(&places))?;
-            // SAFETY: they were looked at.
-            unsafe { gather_rows(&self.positions, &ids, 1.0, &mut add)? };
-            ids.write(&on_device(tokens))?;
+            state.work.write_ids(tokens, &places)?;
             if regime == Regime::Few && n == 0 && batch == 1 {
                 let with = (self.embed.weight.address(), cross.address());
                 cache.step((m, end), with, |m, layers, filled| {
@@ -465,12 +505,12 @@ impl GpuDecoder {
                 filled.set(end)?;
                 self.pass(state, (m, regime), (layers, filled), cross)?;
             }
-            out.extend(state.work.h.part(0..m * d)?.to_vec()?);
+            each(state.work.h.part(0..m * d)?)?;
         }
-        Ok(Tensor::from_vec(out, (batch, m, d), &Device::Cpu)?)
+        Ok(())
     }
 
-    /// Launches all layers over `m` tokens whose ids and places are in the workspace; leaves the normed states in `h`.
+    /// Launches all layers over the `m` tokens whose ids and places are in the workspace; leaves the normed states in `h`.
     fn pass(
         &self,
         state: &DecoderState,
@@ -480,10 +520,13 @@ impl GpuDecoder {
     ) -> Result<(), GpuError> {
         let work = &state.work;
         let n = m * self.embed.weight.cols();
-        let (ids, mut x) = (work.ids.part(0..m)?, work.x.part(0..n)?);
-        // SAFETY: ids were looked at before they were written.
-        unsafe { gather_rows(&self.embed.weight, &ids, 1.0, &mut x)? };
-        let mut add = state.places.part(0..n)?;
+        let [ids, places] = work.ids(m)?;
+        let (mut x, mut add) = (work.x.part(0..n)?, state.places.part(0..n)?);
+        // SAFETY: both were looked at before they were written.
+        unsafe {
+            gather_rows(&self.embed.weight, &ids, 1.0, &mut x)?;
+            gather_rows(&self.positions, &places, 1.0, &mut add)?;
+        }
         let (heard, heard_filled) = cross.first();
         for ((own, hears, ffn), (cache, heard)) in self.layers.iter().zip(layers.iter_mut().zip(heard)) {
             let mut h = work.h.part(0..n)?;
@@ -499,27 +542,5 @@ impl GpuDecoder {
             add = work.feed_forward(ffn, &out, (m, regime))?;
         }
         self.norm.forward(&mut x, Some(&add), &mut work.h.part(0..n)?)
-    }
-
-    /// Logits `[n, vocab_size]` of `n` states `[.., d_model]`.
-    pub(crate) fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        let (d, vocab) = (self.embed.weight.cols(), self.embed.weight.rows());
-        let values = hidden.flatten_all()?.to_vec1::<f32>()?;
-        let state = &*self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut out = Vec::with_capacity(values.len() / d * vocab);
-        for values in values.chunks(MAX_FEW_ROWS * d) {
-            let m = values.len() / d;
-            let mut h = state.work.h.part(0..m * d)?;
-            h.write(values)?;
-            let rows = Rows::new(h, (m, Regime::Few), &[&self.embed], &state.work.rounded)?;
-            let mut logits = state.logits.part(0..m * vocab)?;
-            self.embed.forward(&rows, false, &mut logits)?;
-            out.extend(logits.to_vec()?);
-        }
-        let mut shape = hidden.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = vocab;
-        }
-        Ok(Tensor::from_vec(out, shape, &Device::Cpu)?)
     }
 }

@@ -4,7 +4,7 @@ use crate::error::{ModelError, Result};
 use crate::gpu::GpuDecoder;
 use crate::kv_cache::{KvCache, KvType};
 use crate::weights::Weights;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
 use undertone_kernels::attention::{Attention, attention};
 use undertone_kernels::gpu::Gpu;
 use undertone_kernels::kv_append::kv_append;
@@ -114,6 +114,25 @@ impl HostDecoder {
     fn forward(
         &self,
         c: &WhisperConfig,
+        what: (&[u32], usize, usize),
+        wanted: &[usize],
+        cache: &KvCache,
+        cross: &CrossCache,
+    ) -> Result<Vec<f32>> {
+        let hidden = self.hidden(c, what, cache, cross)?;
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted: Vec<u32> = wanted.iter().map(|i| *i as u32).collect();
+        let hidden = hidden.index_select(&Tensor::new(wanted, &Device::Cpu)?, 1)?;
+        let regime = Regime::of_rows(hidden.elem_count() / self.embed.cols());
+        Ok(linear(&hidden, &self.embed, None, regime)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Normed states `[batch, m, d_model]`.
+    fn hidden(
+        &self,
+        c: &WhisperConfig,
         (tokens, batch, position): (&[u32], usize, usize),
         cache: &KvCache,
         cross: &CrossCache,
@@ -206,45 +225,32 @@ impl Decoder {
         Ok(())
     }
 
-    /// Runs `tokens` (`batch` sequences of equal length, one after the other) behind what `cache`
-    /// holds. Hidden states `[batch, tokens.len() / batch, d_model]`, normed. For up to
+    /// Runs `tokens` (`batch` sequences of equal length, one after the other) behind what `cache` holds. Logits of each
+    /// sequence at its positions `wanted`: `[batch * wanted.len() * vocab_size]` (the head is the embedding). For up to
     /// [`undertone_kernels::MAX_FEW_ROWS`] tokens they are those of one at a time, bit for bit.
     ///
     /// # Errors
-    /// [`crate::ModelError::ContextFull`] past the model's positions; a token outside the vocabulary.
+    /// [`crate::ModelError::ContextFull`] past the model's positions; a token outside the vocabulary; a wanted position that
+    /// a sequence has not.
     pub fn forward(
         &self,
         tokens: &[u32],
         batch: usize,
+        wanted: &[usize],
         cache: &mut KvCache,
         cross: &CrossCache,
-    ) -> Result<Tensor> {
+    ) -> Result<Vec<f32>> {
         let m = tokens.len() / batch;
         let position = cache.check(m)?;
-        let hidden = match &self.network {
-            Network::Host(decoder) => {
-                decoder.forward(&self.config, (tokens, batch, position), cache, cross)?
-            }
-            Network::Gpu(decoder) => {
-                decoder.forward((tokens, batch, position), cache.gpu_mut()?, cross.kv.gpu()?)?
-            }
+        if let Some(i) = wanted.iter().find(|i| **i >= m) {
+            return Err(candle_core::Error::msg(format!("logits of token {i} of {m}")).into());
+        }
+        let what = (tokens, batch, position);
+        let logits = match &self.network {
+            Network::Host(decoder) => decoder.forward(&self.config, what, wanted, cache, cross)?,
+            Network::Gpu(decoder) => decoder.forward(what, wanted, cache.gpu_mut()?, cross.kv.gpu()?)?,
         };
         cache.advance(m);
-        Ok(hidden)
-    }
-
-    /// Logits `[.., vocab_size]` of hidden states `[.., d_model]` (the head is the embedding).
-    ///
-    /// # Errors
-    /// If the last dimension is not `d_model`.
-    pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
-        match &self.network {
-            Network::Host(decoder) => {
-                let embed = &decoder.embed;
-                let regime = Regime::of_rows(hidden.elem_count() / embed.cols());
-                Ok(linear(&hidden.contiguous()?, embed, None, regime)?)
-            }
-            Network::Gpu(decoder) => decoder.logits(hidden),
-        }
+        Ok(logits)
     }
 }
