@@ -97,8 +97,10 @@ mod tests {
             ordinal: 0,
             name: "NVIDIA GeForce RTX 4060 Ti".into(),
             capability: 89,
+            uuid: String::new(),
             memory_bytes: (7 << 30, 8 << 30),
-            opens: |_, _| Err(GpuError::Device("not here".into())),
+            context_bytes: None,
+            opens: std::sync::Arc::new(|_| Err(GpuError::Device("not here".into()))),
         };
         let found = device(Ok(gpu));
         let want =

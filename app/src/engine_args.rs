@@ -4,13 +4,15 @@ use crate::cli::Device;
 use crate::exit::{Exit, Failure};
 use crate::plan;
 use crate::settings;
+use crate::store::progress::{Progress as _, Terminal};
 use crate::store::{Kind, Store, StoreConfig};
 use anyhow::{Context as _, Result};
 use clap::Args;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use undertone_engine::gpu::{self, Available};
 use undertone_engine::prompt::{Mode, Modes, Policy};
-use undertone_engine::{EngineConfig, EngineError};
+use undertone_engine::{EngineConfig, EngineError, Uploading};
 use undertone_models::kv_cache::KvType;
 
 #[derive(Args, Debug)]
@@ -188,6 +190,23 @@ pub(crate) fn kv_of(kv: settings::Kv) -> KvType {
 }
 
 /// Starts an engine, with a sentence and an exit code when it cannot.
-pub(crate) fn start(config: EngineConfig) -> Result<undertone_engine::Engine> {
+pub(crate) fn start(mut config: EngineConfig) -> Result<undertone_engine::Engine> {
+    config.uploading = Some(bar());
     undertone_engine::Engine::start(config).map_err(|e| failure(&e)).context("cannot start the engine")
+}
+
+/// A bar on a terminal while weights go to a GPU.
+fn bar() -> Uploading {
+    let bar = Mutex::new((Terminal::default(), 0));
+    Uploading::new(move |done_bytes, total_bytes| {
+        let (terminal, shown_bytes) = &mut *bar.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shown_bytes == 0 {
+            terminal.start("loading the models", total_bytes as u64);
+        }
+        terminal.advance((done_bytes - *shown_bytes) as u64);
+        *shown_bytes = done_bytes;
+        if done_bytes == total_bytes {
+            terminal.finish();
+        }
+    })
 }

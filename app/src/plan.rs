@@ -146,6 +146,7 @@ fn request(args: &PlanArgs, store: &Store) -> Result<PlanRequest> {
         other_quantisations: if text.is_some() { installed_text_models(store)? } else { Vec::new() },
         text,
         device: args.device.device,
+        context_bytes: None,
         budget_bytes: budget_bytes(args)?,
         context_tokens: args.context as usize,
         kv: args.kv,

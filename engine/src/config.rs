@@ -1,6 +1,7 @@
 use crate::plan::RemedyKind;
 use crate::prompt::Modes;
 use std::path::PathBuf;
+use std::sync::Arc;
 use undertone_kernels::gpu::Available;
 use undertone_models::kv_cache::KvType;
 
@@ -41,6 +42,39 @@ pub struct EngineConfig {
     /// Called on the engine's thread when the models are loaded, before they are run: here a program tells
     /// its allocator to return what only loading needed.
     pub settle: Option<fn()>,
+    /// Told of the weights on their way to a GPU.
+    pub uploading: Option<Uploading>,
+}
+
+/// Is told how many bytes of how many have been uploaded, again and again.
+#[derive(Clone)]
+pub struct Uploading(Arc<dyn Fn(usize, usize) + Send + Sync>);
+
+impl Uploading {
+    /// Told by calling `told` on the engine's thread.
+    pub fn new(told: impl Fn(usize, usize) + Send + Sync + 'static) -> Uploading {
+        Uploading(Arc::new(told))
+    }
+
+    /// That they all are.
+    pub(crate) fn end(&self, total_bytes: usize) {
+        (self.0)(total_bytes, total_bytes);
+    }
+
+    /// What counts the bytes of each copy, of `total_bytes` in all.
+    pub(crate) fn count(&self, total_bytes: usize) -> impl FnMut(usize) + Send + use<> {
+        let (Uploading(told), mut done_bytes) = (self.clone(), 0);
+        move |bytes| {
+            done_bytes = total_bytes.min(done_bytes + bytes);
+            told(done_bytes, total_bytes);
+        }
+    }
+}
+
+impl std::fmt::Debug for Uploading {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Uploading")
+    }
 }
 
 impl EngineConfig {
@@ -63,6 +97,7 @@ impl EngineConfig {
             warm_up: true,
             speculate: true,
             settle: None,
+            uploading: None,
         }
     }
 

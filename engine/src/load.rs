@@ -75,6 +75,9 @@ impl Loaded {
 
         let gpu = config.gpu.as_ref().map(|gpu| gpu.open(plan.reserve_bytes())).transpose();
         let gpu = gpu.map_err(EngineError::Gpu)?;
+        if let (Some(gpu), Some(uploading)) = (&gpu, &config.uploading) {
+            gpu.tell_of_writes(Some(Box::new(uploading.count(plan.weights_bytes()))));
+        }
 
         let start = Instant::now();
         let whisper = match gpu.as_ref().filter(|_| !plan.settings.whisper_on_cpu) {
@@ -101,6 +104,10 @@ impl Loaded {
                 Some(cleaner)
             }
         };
+        if let (Some(gpu), Some(uploading)) = (&gpu, &config.uploading) {
+            gpu.tell_of_writes(None);
+            uploading.end(plan.weights_bytes());
+        }
         let pipeline = Pipeline { vad: Vad::new(VadSettings::default()), transcriber, cleaner, modes };
         let watch = Watch::new();
         let mut loaded = Loaded { pipeline, plan, times, pool, files, watch, gpu, base_bytes };
@@ -155,7 +162,8 @@ impl Loaded {
         Ok(())
     }
 
-    /// The user begins to speak: what was evicted comes back, and the cache holds the prefix of `mode`.
+    /// The user begins to speak: what was evicted comes back, a GPU raises its clocks, and the cache holds the prefix of
+    /// `mode`.
     pub(crate) fn wake(&mut self, mode: &str, control: &mut Control) -> Result<()> {
         for file in &self.files {
             if file.resident_bytes()? < file.needed_bytes() {
@@ -166,6 +174,9 @@ impl Loaded {
             .pipeline
             .mode(&Request { selection: Some(String::new()), ..Request::in_mode(mode) })?
             .clone();
+        if self.gpu.is_some() && !self.plan.settings.whisper_on_cpu {
+            self.pipeline.transcriber.rouse(control)?;
+        }
         match &mut self.pipeline.cleaner {
             Some(cleaner) if mode.policy != Policy::None => cleaner.wake(&mode, control),
             _ => Ok(()),
@@ -226,7 +237,8 @@ fn plan(config: &EngineConfig, warm: &[&Mode], threads: usize) -> Result<Plan> {
     let others =
         config.other_quantisations.iter().filter_map(|(name, path)| Some((name.clone(), read(path).ok()?)));
     let free_bytes = || match &config.gpu {
-        Some(gpu) => Some(gpu.memory_bytes.0),
+        // The context is in the plan.
+        Some(gpu) => Some(gpu.memory_bytes.0 + gpu.context_bytes.unwrap_or(0)),
         None => memory::available_bytes(),
     };
     let request = PlanRequest {
@@ -234,6 +246,7 @@ fn plan(config: &EngineConfig, warm: &[&Mode], threads: usize) -> Result<Plan> {
         text: config.text_model.as_ref().map(read).transpose()?,
         other_quantisations: others.collect(),
         device: if config.gpu.is_some() { Device::Cuda } else { Device::Cpu },
+        context_bytes: config.gpu.as_ref().and_then(|gpu| gpu.context_bytes),
         budget_bytes: config.budget_bytes.or_else(free_bytes).unwrap_or(usize::MAX),
         context_tokens: config.context_tokens,
         kv: config.kv,

@@ -6,9 +6,10 @@
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
 
+use std::sync::{Arc, Mutex};
 use undertone_engine::plan::{Device, Plan, RemedyKind};
 use undertone_engine::telemetry::Record;
-use undertone_engine::{CleanedBy, Engine, EngineConfig, EngineError, Request};
+use undertone_engine::{CleanedBy, Engine, EngineConfig, EngineError, Request, Uploading};
 
 const FREE_BYTES: usize = 4 << 30;
 
@@ -33,7 +34,16 @@ fn arrays(plan: &Plan, record: &Record) -> (f64, f64) {
 #[test]
 fn what_is_planned_is_taken_at_load() {
     for text_model in ["smollm2-135m-instruct", "gemma-3-270m"] {
-        let engine = Engine::start(config(text_model)).unwrap();
+        let told: Arc<Mutex<Vec<(usize, usize)>>> = Arc::default();
+        let heard = told.clone();
+        let uploading = Uploading::new(move |done, total| heard.lock().unwrap().push((done, total)));
+        let uploading = Some(uploading);
+        let engine = Engine::start(EngineConfig { uploading, ..config(text_model) }).unwrap();
+        let told = told.lock().unwrap();
+        assert!(told.is_sorted() && told.iter().all(|(done, total)| done <= total));
+        // The last says that it is done; before it all but what arrays are rounded up by was counted.
+        let (last, counted) = (told[told.len() - 1], told[told.len() - 2].0);
+        assert!(last.0 == last.1 && counted as f64 > 0.99 * last.1 as f64, "{counted} of {last:?}");
         assert_eq!((engine.plan().device, engine.resident_fraction()), (Device::Cuda, None));
         // Nobody speaks: nothing is computed.
         let record = engine.dictate(vec![0.0; 16_000], Request::default()).unwrap().record;
@@ -66,6 +76,7 @@ fn a_dictation_on_a_gpu_is_that_of_the_processor() {
     let clip = common::clip("question.wav");
     let [host, device] = [on_cpu, on_gpu].map(|config| {
         let engine = Engine::start(config).unwrap();
+        engine.wake("standard");
         let done = engine.dictate(clip.clone(), Request::default()).unwrap();
         println!("{:?} {:?} {}", engine.load_times(), done.record.times, done.text);
         (engine.plan().clone(), done)

@@ -192,6 +192,8 @@ fn dictations(config: EngineConfig, available: &Available, effort: &Effort) -> R
         "peak_bytes": before,
         "soaked_dictations": effort.soaked,
         "grew_bytes": peak(&engine)? - before,
-        "device_bytes_taken": taken,
+        // The context was there before.
+        "device_bytes_taken": taken.map(|bytes| bytes + available.context_bytes.unwrap_or(0)),
+        "context_bytes": available.context_bytes,
     }))
 }

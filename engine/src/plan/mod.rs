@@ -19,10 +19,14 @@ const PROCESS_BYTES: usize = 7 << 20;
 pub const RECORDING_S: usize = 150;
 /// What each computing thread adds: its stack and the allocator's pages for it.
 const THREAD_BYTES: usize = 1 << 19;
-/// A CUDA context with its kernels (an estimate; drivers differ).
+/// A CUDA context with its kernels where it is not measured (drivers differ).
 const CUDA_CONTEXT_BYTES: usize = 400 << 20;
 /// What laying out arrays on a GPU rounds up, at most.
 const CUDA_LAYOUT_BYTES: usize = 1 << 20;
+/// Names of lines that are looked for again.
+const WEIGHTS: [&str; 2] = ["speech weights", "text weights"];
+const CONTEXT: &str = "CUDA context";
+const MARGIN: &str = "safety margin";
 /// Part of everything else that is kept free, for what differs from run to run.
 const MARGIN_PER_MILLE: usize = 20;
 
@@ -47,6 +51,8 @@ pub struct PlanRequest {
     pub other_quantisations: Vec<(String, TextFootprint)>,
     /// Whose memory is planned.
     pub device: Device,
+    /// Bytes of a GPU's context and kernels, where they were measured.
+    pub context_bytes: Option<usize>,
     /// Bytes that may be taken.
     pub budget_bytes: usize,
     /// Positions of the language model's cache; at most what it was trained for is taken.
@@ -207,13 +213,13 @@ impl PlanRequest {
         // is kept beyond the larger scratch.
         let runtime = match self.device {
             Device::Cpu => PROCESS_BYTES + threads * THREAD_BYTES,
-            Device::Cuda => CUDA_CONTEXT_BYTES + CUDA_LAYOUT_BYTES,
+            Device::Cuda => CUDA_LAYOUT_BYTES,
         };
         let line = |name, bytes| Line { name, bytes, estimate: false };
         let estimate = |name, bytes| Line { name, bytes, estimate: true };
         let mut lines = vec![
-            line("speech weights", speech.map_or(0, |s| file(s.file_bytes, s.gpu_bytes))),
-            line("text weights", text.map_or(0, |t| file(t.file_bytes, t.gpu_bytes))),
+            line(WEIGHTS[0], speech.map_or(0, |s| file(s.file_bytes, s.gpu_bytes))),
+            line(WEIGHTS[1], text.map_or(0, |t| file(t.file_bytes, t.gpu_bytes))),
             line(
                 "loaded tables",
                 speech.map_or(0, |s| tables(s.owned_bytes, s.tokenizer_bytes))
@@ -230,8 +236,14 @@ impl PlanRequest {
             line("scratch", scratch),
             estimate("runtime", runtime),
         ];
+        if on_gpu {
+            lines.push(match self.context_bytes {
+                Some(bytes) => line(CONTEXT, bytes),
+                None => estimate(CONTEXT, CUDA_CONTEXT_BYTES),
+            });
+        }
         let sum: usize = lines.iter().map(|l| l.bytes).sum();
-        lines.push(estimate("safety margin", sum * MARGIN_PER_MILLE / 1000));
+        lines.push(estimate(MARGIN, sum * MARGIN_PER_MILLE / 1000));
         lines
     }
 }
@@ -255,13 +267,21 @@ impl Plan {
     /// Bytes of a GPU that are taken at once and hold all arrays: the plan without the context, which is not ours to lay
     /// out. With the margin in it, a length that is estimated (a prompt's prefix) may be a little more.
     pub fn reserve_bytes(&self) -> usize {
-        self.total_bytes - CUDA_CONTEXT_BYTES.min(self.total_bytes)
+        self.total_bytes - self.bytes_of(CONTEXT)
+    }
+
+    /// Bytes of both models' weights.
+    pub(crate) fn weights_bytes(&self) -> usize {
+        WEIGHTS.iter().map(|name| self.bytes_of(name)).sum()
+    }
+
+    fn bytes_of(&self, name: &str) -> usize {
+        self.lines.iter().filter(|l| l.name == name).map(|l| l.bytes).sum()
     }
 
     /// Bytes that are expected in use: the plan without its safety margin.
     pub fn expected_bytes(&self) -> usize {
-        let margin = self.lines.iter().find(|l| l.name == "safety margin");
-        self.total_bytes - margin.map_or(0, |l| l.bytes)
+        self.total_bytes - self.bytes_of(MARGIN)
     }
 }
 

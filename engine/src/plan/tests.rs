@@ -91,6 +91,7 @@ fn request(rng: &mut SmallRng) -> PlanRequest {
         text,
         other_quantisations,
         device: if rng.random() { Device::Cpu } else { Device::Cuda },
+        context_bytes: rng.random::<bool>().then(|| rng.random_range(100 << 20..600 << 20)),
         budget_bytes: rng.random_range(200 << 20..12 << 30),
         context_tokens: rng.random_range(256..40_000),
         kv: if rng.random() { KvType::F32 } else { KvType::Q8 },

@@ -7,6 +7,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::struct_wrappers::device::ProcessInfo;
+use std::collections::HashMap;
 use std::fmt;
 
 /// Why a card runs below its highest clocks (`nvmlClocksEventReason*`).
@@ -105,6 +106,16 @@ impl Gpu {
         let nvml = Nvml::init().inspect_err(unavailable).ok()?;
         nvml.device_by_index(index).inspect_err(unavailable).ok()?;
         Some(Gpu { nvml, index })
+    }
+
+    /// Bytes that all processes have of each card's memory, by the card's UUID; none without a driver.
+    pub(crate) fn used_bytes() -> HashMap<String, u64> {
+        let Ok(nvml) = Nvml::init() else { return HashMap::new() };
+        let used = |index: u32| {
+            let device = nvml.device_by_index(index).ok()?;
+            Some((device.uuid().ok()?, device.memory_info().ok()?.used))
+        };
+        (0..nvml.device_count().unwrap_or(0)).filter_map(used).collect()
     }
 
     /// Reads everything; empty if the card has gone.

@@ -9,7 +9,7 @@ use crate::error::{EngineError, Result};
 use crate::telemetry::Stage;
 use candle_core::{Device, Tensor};
 use undertone_kernels::MAX_FEW_ROWS;
-use undertone_models::whisper::{AudioContext, FRAMES_PER_SECOND, Mel, WINDOW_FRAMES};
+use undertone_models::whisper::{AudioContext, FRAMES_PER_SECOND, Mel, SAMPLE_RATE_HZ, WINDOW_FRAMES};
 
 /// Positions (of 20 ms) of silence that are all computed behind the speech.
 const SILENT_POSITIONS: usize = 64;
@@ -78,6 +78,13 @@ impl Window {
 }
 
 impl Transcriber {
+    /// Encodes a moment of silence that nobody asks for: a device at rest raises its clocks at its first work, which should
+    /// not be the first that is waited for.
+    pub(crate) fn rouse(&mut self, control: &mut Control) -> Result<()> {
+        let silence = self.model.mel.log_mel(&[0.0; SAMPLE_RATE_HZ as usize / 10])?;
+        self.hear(&silence, 0, Padding::Sampled, control)
+    }
+
     /// Encodes the window at `seek` and fills the cross-attention cache.
     pub(super) fn hear(
         &mut self,

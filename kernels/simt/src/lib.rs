@@ -191,8 +191,10 @@ pub fn available(free_bytes: usize) -> Available {
         ordinal: 0,
         name: "kernels on the host".into(),
         capability: 80,
+        uuid: String::new(),
         memory_bytes: (free_bytes, free_bytes),
-        opens: |_, _| Ok(gpu()),
+        context_bytes: None,
+        opens: Arc::new(|_| Ok(gpu())),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::reserve::Reserve;
 use super::staging::Staging;
-use super::{Available, Backend, Gpu, GpuError, Launch, Recording};
+use super::{Available, Backend, Gpu, GpuError, Launch, Opens, Recording};
 use cudarc::driver::result::{self, stream::StreamKind};
 use cudarc::driver::{CudaContext, DriverError, sys};
 use std::collections::HashMap;
@@ -20,12 +20,31 @@ const OLDEST_DRIVER: i32 = 13_000;
 /// Bytes up to which the driver's own staging is as good as ours.
 const STAGED_BYTES: usize = 1 << 16;
 
-/// One context, one stream, one reserve of memory.
-struct Driver {
+/// A GPU's context with all kernels loaded.
+struct Kernels {
     context: Arc<CudaContext>,
-    stream: sys::CUstream,
     module: sys::CUmodule,
     functions: HashMap<&'static str, sys::CUfunction>,
+}
+
+// SAFETY: the driver's handles may be used on any thread that has the context, which each call makes current.
+unsafe impl Send for Kernels {}
+// SAFETY: as above; nothing changes them.
+unsafe impl Sync for Kernels {}
+
+impl Drop for Kernels {
+    fn drop(&mut self) {
+        if self.context.bind_to_thread().is_ok() {
+            // SAFETY: nothing launches them any more.
+            let _ = unsafe { result::module::unload(self.module) };
+        }
+    }
+}
+
+/// One context, one stream, one reserve of memory.
+struct Driver {
+    kernels: Arc<Kernels>,
+    stream: sys::CUstream,
     base: u64,
     reserve: Mutex<Reserve>,
     /// None once the driver is on its way out.
@@ -50,7 +69,7 @@ pub(super) fn find(ordinal: usize) -> Result<Available, GpuError> {
     Ok(open(ordinal)?.0)
 }
 
-fn open(ordinal: usize) -> Result<(Available, Arc<CudaContext>), GpuError> {
+fn open(ordinal: usize) -> Result<(Available, Arc<Kernels>), GpuError> {
     // SAFETY: looks whether the library is there.
     if !unsafe { sys::is_culib_present() } {
         return Err(GpuError::Device("no NVIDIA driver is installed".into()));
@@ -78,9 +97,40 @@ fn open(ordinal: usize) -> Result<(Available, Arc<CudaContext>), GpuError> {
         let text = format!("{name} has compute capability {major}.{minor}; {a}.{b} or newer is needed");
         return Err(GpuError::Device(text));
     }
-    let memory_bytes = context.mem_get_info().map_err(said("memory"))?;
-    let opens = |found: &Available, budget_bytes| start(found.ordinal, budget_bytes, false);
-    Ok((Available { ordinal, name, capability, memory_bytes, opens }, context))
+    let uuid = context.uuid().map_or(String::new(), |uuid| uuid_text(uuid.bytes.map(|b| b as u8)));
+    let kernels = Arc::new(load(context)?);
+    let memory_bytes = kernels.context.mem_get_info().map_err(said("memory"))?;
+    let of_find = kernels.clone();
+    let opens: Opens = Arc::new(move |budget_bytes| reserve(&of_find, budget_bytes, false));
+    Ok((Available { ordinal, name, capability, uuid, memory_bytes, context_bytes: None, opens }, kernels))
+}
+
+/// As the driver's management library writes it.
+fn uuid_text(bytes: [u8; 16]) -> String {
+    let mut text = String::from("GPU");
+    for (i, byte) in bytes.into_iter().enumerate() {
+        let dash = if matches!(i, 0 | 4 | 6 | 8 | 10) { "-" } else { "" };
+        text += &format!("{dash}{byte:02x}");
+    }
+    text
+}
+
+/// Loads every kernel now rather than at its first launch: what they take is known before anything else is taken.
+fn load(context: Arc<CudaContext>) -> Result<Kernels, GpuError> {
+    context.bind_to_thread().map_err(said("context"))?;
+    // SAFETY: the image is a whole fatbin.
+    let module = unsafe { result::module::load_data(FATBIN.as_ptr().cast()) }
+        .map_err(said("the kernels do not load on this GPU"))?;
+    let mut kernels = Kernels { context, module, functions: HashMap::new() };
+    for name in KERNELS {
+        let text = CString::new(*name).map_err(|e| GpuError::Device(e.to_string()))?;
+        // SAFETY: the module is loaded.
+        let function = unsafe { result::module::get_function(module, text) }.map_err(said(name))?;
+        // SAFETY: it is one of this context.
+        unsafe { sys::cuFuncLoad(function) }.result().map_err(said(name))?;
+        kernels.functions.insert(*name, function);
+    }
+    Ok(kernels)
 }
 
 /// Opens GPU number `ordinal` with `budget_bytes` of memory, all of it taken now and never more, and every kernel
@@ -89,39 +139,28 @@ fn open(ordinal: usize) -> Result<(Available, Arc<CudaContext>), GpuError> {
 /// # Errors
 /// As [`super::find`]; if there is not so much memory.
 pub fn start(ordinal: usize, budget_bytes: usize, poisoned: bool) -> Result<Gpu, GpuError> {
-    let (found, context) = open(ordinal)?;
+    reserve(&open(ordinal)?.1, budget_bytes, poisoned)
+}
+
+fn reserve(kernels: &Arc<Kernels>, budget_bytes: usize, poisoned: bool) -> Result<Gpu, GpuError> {
+    let context = &kernels.context;
     context.bind_to_thread().map_err(said("context"))?;
     let stream = result::stream::create(StreamKind::NonBlocking).map_err(said("stream"))?;
-    // SAFETY: the image is a whole fatbin.
-    let module = unsafe { result::module::load_data(FATBIN.as_ptr().cast()) }
-        .map_err(said("the kernels do not load on this GPU"))?;
-    let mut functions = HashMap::new();
-    for name in KERNELS {
-        let text = CString::new(*name).map_err(|e| GpuError::Device(e.to_string()))?;
-        // SAFETY: the module is loaded.
-        let function = unsafe { result::module::get_function(module, text) }.map_err(said(name))?;
-        functions.insert(*name, function);
-    }
     let staging = Mutex::new(Some(Staging::new()?));
     // SAFETY: plain memory, given back when the driver is dropped.
     let base = unsafe { result::malloc_sync(budget_bytes) }.map_err(|_| {
-        let (free, _) = found.memory_bytes;
-        let mib = |bytes: usize| bytes >> 20;
-        GpuError::Device(format!(
-            "{} MiB are not free on {}: {} MiB are",
-            mib(budget_bytes),
-            found.name,
-            mib(free)
-        ))
+        let free_bytes = context.mem_get_info().map_or(0, |(free, _)| free);
+        let (name, mib) = (context.name().unwrap_or_default(), |bytes: usize| bytes >> 20);
+        let (budget, free) = (mib(budget_bytes), mib(free_bytes));
+        GpuError::Device(format!("{budget} MiB are not free on {name}: {free} MiB are"))
     })?;
     let reserve = Mutex::new(Reserve::new(base, budget_bytes));
-    let driver = Driver { context, stream, module, functions, base, reserve, staging, poisoned };
-    Ok(Gpu::new(Arc::new(driver)))
+    Ok(Gpu::new(Arc::new(Driver { kernels: kernels.clone(), stream, base, reserve, staging, poisoned })))
 }
 
 impl Driver {
     fn current(&self) -> Result<(), GpuError> {
-        self.context.bind_to_thread().map_err(said("context"))
+        self.kernels.context.bind_to_thread().map_err(said("context"))
     }
 }
 
@@ -134,7 +173,6 @@ impl Drop for Driver {
                 let _ = result::stream::synchronize(self.stream);
                 drop(self.staging.get_mut().unwrap_or_else(PoisonError::into_inner).take());
                 let _ = result::free_sync(self.base);
-                let _ = result::module::unload(self.module);
                 let _ = result::stream::destroy(self.stream);
             }
         }
@@ -205,7 +243,7 @@ unsafe impl Backend for Driver {
             let executable = result::graph::instantiate(graph, sys::CUgraphInstantiate_flags(0));
             let _ = result::graph::destroy(graph);
             let executable = executable.map_err(said("what was recorded cannot be run"))?;
-            Ok(Box::new(Graph { context: self.context.clone(), stream: self.stream, executable }))
+            Ok(Box::new(Graph { context: self.kernels.context.clone(), stream: self.stream, executable }))
         }
     }
 
@@ -221,6 +259,7 @@ unsafe impl Backend for Driver {
     ) -> Result<(), GpuError> {
         self.current()?;
         let function = *self
+            .kernels
             .functions
             .get(kernel)
             .ok_or_else(|| GpuError::Device(format!("there is no kernel {kernel}")))?;
@@ -286,6 +325,12 @@ mod tests {
                 assert!(known.iter().any(|k| text.contains(k)), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn a_uuid_is_written_as_nvml_writes_it() {
+        let bytes = std::array::from_fn(|i| 16 * (i as u8 % 15) + 1);
+        assert_eq!(uuid_text(bytes), "GPU-01112131-4151-6171-8191-a1b1c1d1e101");
     }
 
     #[test]

@@ -137,11 +137,18 @@ pub struct Available {
     pub name: String,
     /// Its compute capability, "8.9" as 89.
     pub capability: u32,
-    /// Bytes of its memory that are free, and all.
+    /// What the driver's other interfaces know it by (`GPU-...`); empty where it is none of theirs.
+    pub uuid: String,
+    /// Bytes of its memory that are free beside its context and the kernels, and all.
     pub memory_bytes: (usize, usize),
+    /// Bytes that its context and the kernels have taken, where that was measured.
+    pub context_bytes: Option<usize>,
     /// See [`Available::open`].
-    pub opens: fn(&Available, usize) -> Result<Gpu, GpuError>,
+    pub opens: Opens,
 }
+
+/// What opens a GPU with so many bytes.
+pub type Opens = Arc<dyn Fn(usize) -> Result<Gpu, GpuError> + Send + Sync>;
 
 impl std::fmt::Debug for Available {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -157,16 +164,16 @@ impl std::fmt::Display for Available {
 }
 
 impl Available {
-    /// Opens it with `budget_bytes` of memory, all of it taken now and never more, and every kernel loaded.
+    /// Opens it with `budget_bytes` of memory, all of it taken now and never more.
     ///
     /// # Errors
     /// If there is not so much memory; what the driver says.
     pub fn open(&self, budget_bytes: usize) -> Result<Gpu, GpuError> {
-        (self.opens)(self, budget_bytes)
+        (self.opens)(budget_bytes)
     }
 }
 
-/// The GPU number `ordinal`, if this program can use it.
+/// The GPU number `ordinal`, if this program can use it, with a context and every kernel loaded.
 ///
 /// # Errors
 /// A sentence that says why not: a build without GPU code, no driver, one that is too old, no such GPU, one that is too
@@ -196,7 +203,12 @@ pub struct Gpu {
     backend: Arc<dyn Backend>,
     /// Memory of what is being recorded.
     recorded: Arc<Mutex<Option<Vec<Arc<Allocation>>>>>,
+    /// See [`Gpu::tell_of_writes`].
+    told: Arc<Mutex<Option<Told>>>,
 }
+
+/// Is told of bytes.
+type Told = Box<dyn FnMut(usize) + Send>;
 
 /// Launches to be run again and again at the price of one (a CUDA graph). Arguments are those of the recording; what
 /// they point to is read anew each time, and stays for as long as this does.
@@ -297,7 +309,12 @@ impl From<i32> for Argument<'_> {
 impl Gpu {
     /// Of what runs kernels.
     pub fn new(backend: Arc<dyn Backend>) -> Gpu {
-        Gpu { backend, recorded: Arc::default() }
+        Gpu { backend, recorded: Arc::default(), told: Arc::default() }
+    }
+
+    /// From here on `told` hears how many bytes each copy to the device had, until it is another's turn or nobody's.
+    pub fn tell_of_writes(&self, told: Option<Box<dyn FnMut(usize) + Send>>) {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = told;
     }
 
     /// `len` numbers of no particular value.
@@ -444,8 +461,12 @@ impl<T: Element> Array<T> {
         // SAFETY: elements are plain numbers without padding, and the allocation has as many bytes.
         unsafe {
             let bytes = std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), size_of_val(values));
-            self.gpu().backend.write(self.address, bytes)
+            self.gpu().backend.write(self.address, bytes)?;
         }
+        if let Some(told) = &mut *self.gpu().told.lock().unwrap_or_else(PoisonError::into_inner) {
+            told(size_of_val(values));
+        }
+        Ok(())
     }
 
     /// What it holds once all that was launched has ended.
