@@ -1,0 +1,100 @@
+//! `undertone lab report`: what results say, as a page with charts or as a table.
+
+mod charts;
+mod columns;
+mod html;
+mod summary;
+
+use super::run::record;
+use super::score::Normaliser;
+use crate::exit::{Exit, Failure};
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use columns::{Column, columns};
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use summary::{Row, Summary};
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// Results of `undertone lab run`; several are read as one.
+    #[arg(value_name = "RESULTS.jsonl", required = true)]
+    results: Vec<PathBuf>,
+    /// Where the report goes; to stdout if not said.
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// html: one page, with charts, that needs no other file; csv: all columns; markdown: the main ones.
+    #[arg(long, value_enum, default_value_t = Format::Html)]
+    format: Format,
+}
+
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+enum Format {
+    Html,
+    Csv,
+    Markdown,
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &ReportArgs) -> Result<Exit> {
+    let summary = summary_of(&args.results)?;
+    if summary.rows.is_empty() {
+        let what = "there are no results in it yet";
+        return Err(Failure::new(Exit::Input, format!("{}: {what}", args.results[0].display())).into());
+    }
+    let text = match args.format {
+        Format::Html => html::page(&summary)?,
+        Format::Csv => csv(&summary.rows)?,
+        Format::Markdown => markdown(&summary.rows),
+    };
+    match &args.output {
+        None => std::io::stdout().lock().write_all(text.as_bytes()).context("cannot write the report")?,
+        Some(path) => std::fs::write(path, text).map_err(|e| {
+            Failure::new(Exit::Disk, format!("cannot write the report {}: {e}", path.display()))
+        })?,
+    }
+    Ok(Exit::Ok)
+}
+
+fn summary_of(paths: &[impl AsRef<Path>]) -> Result<Summary> {
+    Ok(Summary::new(record::read_all(paths)?, &Normaliser::new()?))
+}
+
+/// The table of the results in these files.
+pub(super) fn markdown_of(paths: &[impl AsRef<Path>]) -> Result<String> {
+    Ok(markdown(&summary_of(paths)?.rows))
+}
+
+fn csv(rows: &[Row]) -> Result<String> {
+    let columns = columns();
+    let mut out = csv::Writer::from_writer(Vec::new());
+    out.write_record(columns.iter().map(|column| column.name.as_str()))?;
+    for row in rows {
+        out.write_record(columns.iter().map(|column| column.of(row).to_string()))?;
+    }
+    Ok(String::from_utf8(out.into_inner()?)?)
+}
+
+/// Columns of a text: those with a title that say something, or do not say the same everywhere.
+fn shown(rows: &[Row]) -> Vec<Column> {
+    let telling = |column: &Column| {
+        let setting = ["streaming", "speculation", "kv", "context", "threads", "device"];
+        let values: Vec<String> = rows.iter().map(|row| column.of(row).to_string()).collect();
+        let same = values.iter().all(|value| *value == values[0]);
+        !(setting.contains(&column.name.as_str()) && same) && values.iter().any(|value| !value.is_empty())
+    };
+    columns().into_iter().filter(|column| column.title.is_some() && telling(column)).collect()
+}
+
+fn markdown(rows: &[Row]) -> String {
+    let columns = shown(rows);
+    let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+    let mut out = line(columns.iter().map(|c| c.title.unwrap_or_default().to_string()).collect());
+    let _ = writeln!(out, "|{}", "---|".repeat(columns.len()));
+    let plain = |text: String| text.replace('\\', "\\\\").replace('|', "\\|").replace(['\n', '\r'], " ");
+    for row in rows {
+        out += &line(columns.iter().map(|c| plain(c.of(row).to_string())).collect());
+    }
+    out
+}
