@@ -183,7 +183,8 @@ impl Experiment {
 
 /// The dotted key whose value, or which itself, is at `span`.
 fn key_at(text: &str, span: &Range<usize>) -> Option<String> {
-    in_table(DeTable::parse(text).ok()?.get_ref(), span)
+    // What is missing is nowhere.
+    (!span.is_empty()).then(|| in_table(DeTable::parse(text).ok()?.get_ref(), span))?
 }
 
 /// A table's own span is that of its header, so all are looked into.

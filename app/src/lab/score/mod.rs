@@ -134,7 +134,7 @@ mod tests {
         assert_eq!((text.words, text.errors()), (7, 3));
         assert!(score.confused.contains(&("anna".into(), "ana".into())), "{:?}", score.confused);
         assert_eq!(score.edits, Some(Edits { novel_words: 0, numbers: 2, negations: 0 }));
-        assert_eq!(score.case, Some(Errors { errors: 0, of: 4 }));
+        assert_eq!(score.case, Some(Errors { errors: 0, of: 3 }));
     }
     #[test]
     fn edits_are_counted_by_kind() {
