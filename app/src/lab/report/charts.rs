@@ -12,7 +12,8 @@ use undertone_engine::telemetry::Stage;
 const MOST_POINTS: usize = 3000;
 /// Rows that have bars.
 pub(super) const MOST_BARS: usize = 40;
-const WIDTH: u32 = 860;
+const WIDTH: u32 = 960;
+const LABELS: (&str, u32) = ("sans-serif", 14);
 const BAR_HEIGHT: u32 = 24;
 const GRID: RGBColor = RGBColor(225, 228, 232);
 const INK: RGBColor = RGBColor(60, 64, 72);
@@ -68,18 +69,22 @@ pub(super) fn scatter(rows: &[Row]) -> Result<Option<String>> {
     let drawn = svg(380, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(56)
+            .x_label_area_size(48)
+            .y_label_area_size(60)
             .build_cartesian_2d(axis(points.iter().map(|p| p.0)), axis(points.iter().map(|p| p.1)))?;
         chart
             .configure_mesh()
             .x_desc("latency, median (ms)")
             .y_desc("word error rate (%)")
+            .x_label_formatter(&whole)
+            .label_style(LABELS)
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(INK)
             .draw()?;
-        chart.draw_series(LineSeries::new(steps(&front(&points)), FRONT.stroke_width(2)))?;
+        let front = front(&points);
+        chart.draw_series(LineSeries::new(steps(&front), FRONT.stroke_width(2)))?;
+        chart.draw_series(front.iter().map(|at| Circle::new(*at, 9, FRONT.stroke_width(2))))?;
         for (x, y, n) in &points {
             let style = ("sans-serif", 14).into_font().color(&INK);
             let mark = EmptyElement::at((*x, *y))
@@ -90,6 +95,10 @@ pub(super) fn scatter(rows: &[Row]) -> Result<Option<String>> {
         Ok(())
     })?;
     Ok(Some(drawn))
+}
+
+fn whole(value: &f64) -> String {
+    format!("{value:.0}")
 }
 
 /// The points that no other beats in both, from the fastest on.
@@ -125,7 +134,7 @@ fn bars(rows: usize, what: &str, bars: &[Bar]) -> Result<String> {
     svg(70 + BAR_HEIGHT * rows as u32, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .x_label_area_size(44)
+            .x_label_area_size(48)
             .y_label_area_size(40)
             .build_cartesian_2d(axis(bars.iter().map(|bar| bar.to)), (rows as f64)..0.0)?;
         chart
@@ -133,6 +142,8 @@ fn bars(rows: usize, what: &str, bars: &[Bar]) -> Result<String> {
             .disable_y_mesh()
             .disable_y_axis()
             .x_desc(what)
+            .x_label_formatter(&whole)
+            .label_style(LABELS)
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(INK)
@@ -185,13 +196,15 @@ fn series(what: &str, points: &[Point], cells: usize) -> Result<String> {
         let last = points.last().map_or(0, |p| p.0);
         let mut chart = ChartBuilder::on(area)
             .margin(12)
-            .x_label_area_size(44)
-            .y_label_area_size(64)
+            .x_label_area_size(48)
+            .y_label_area_size(72)
             .build_cartesian_2d(0..last + 1, axis(points.iter().map(|p| p.1)))?;
         chart
             .configure_mesh()
             .x_desc("dictation")
             .y_desc(what)
+            .y_label_formatter(&whole)
+            .label_style(LABELS)
             .light_line_style(TRANSPARENT)
             .bold_line_style(GRID)
             .axis_style(INK)
@@ -246,7 +259,7 @@ mod tests {
             (row.planned_bytes, row.peak_bytes) = (Some(2 << 20), Some(1 << 20));
         }
         let count = |svg: &str, what: &str| svg.matches(what).count();
-        assert_eq!(count(&scatter(&rows).unwrap().unwrap(), "<circle"), 3);
+        assert_eq!(count(&scatter(&rows).unwrap().unwrap(), "<circle"), 3 + 1);
         let background = 1;
         assert_eq!(count(&stages(&rows).unwrap(), "<rect"), 3 * Stage::ALL.len() + background);
         assert_eq!(count(&memory(&rows).unwrap().unwrap(), "<rect"), 3 * 2 + background);

@@ -121,8 +121,7 @@ fn figure(title: &str, note: &str, legend: &[(String, RGBColor)], svg: &str) -> 
         @if !legend.is_empty() {
             p.legend {
                 @for (name, RGBColor(r, g, b)) in legend {
-                    span.swatch style=(format!("background:rgb({r},{g},{b})")) {}
-                    (name)
+                    span { span.swatch style=(format!("background:rgb({r},{g},{b})")) {} (name) }
                 }
             }
         }
@@ -146,7 +145,7 @@ fn chart_sections(summary: &Summary) -> Result<Markup> {
     let scatter = charts::scatter(rows)?;
     let (stages, memory) = (charts::stages(rows)?, charts::memory(rows)?);
     let over_time = charts::over_time(summary)?;
-    let note = "Lower left is better. The line joins the cells that no other beats in both.";
+    let note = "Lower left is better. Ringed: the cells that no other beats in both.";
     Ok(html! {
         @if let Some(svg) = scatter { (figure("Latency against word errors", note, &by_row, &svg)) }
         (figure("Stages", &format!("Where the time of a dictation goes.{cut}"), &by_stage, &stages))

@@ -98,3 +98,81 @@ fn markdown(rows: &[Row]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::run::Cell;
+    use super::super::run::record::Record;
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Two cells, three clips, two repeats.
+    fn records() -> Vec<Record> {
+        let places = (0..12_u32).map(|n| (n % 2, n / 2 % 3, n / 6));
+        let record = |(cell, clip, repeat): (u32, u32, u32)| Record {
+            cell: Cell { mode: "a|b, \"c\"".into(), beam: 1 + cell, ..Cell::default() },
+            clip: clip.to_string(),
+            repeat,
+            turn: 3 * repeat + clip,
+            time_ms: i64::from(100 * repeat + 10 * cell + clip),
+            reference: "We met Anna. It was late.".into(),
+            raw: ["we met ana it was late", "we met anna", ""][clip as usize].into(),
+            text: ["We met Ana. It was late.", "We met Anna.", ""][clip as usize].into(),
+            language: "en".into(),
+            cleaned_by: "llm".into(),
+            audio_s: 2.0,
+            latency_ms: f64::from(100 + 7 * clip + 31 * repeat),
+            stages_ms: [("decode".to_string(), 50.0)].into(),
+            ..Record::default()
+        };
+        places.map(record).collect()
+    }
+
+    fn table(records: Vec<Record>) -> String {
+        csv(&Summary::new(records, &Normaliser::new().unwrap()).rows).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn the_table_does_not_depend_on_the_order_of_lines(
+            records in Just([records(), records()[..5].to_vec()].concat()).prop_shuffle()
+        ) {
+            prop_assert_eq!(table(records), table(super::tests::records()));
+        }
+    }
+
+    #[test]
+    fn cells_are_summed_up() {
+        let text = table(records());
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let header = reader.headers().unwrap().clone();
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        let of = |name: &str| &rows[0][header.iter().position(|h| h == name).unwrap()];
+        let expected = [
+            ("mode", "a|b, \"c\""),
+            ("clips", "3"),
+            ("dictations", "6"),
+            ("words", "36"),
+            // One of six words wrong, three lost, six lost.
+            ("wer_percent", "55.56"),
+            ("punctuation_error_percent", "0.0"),
+            ("novel_words", "0"),
+            ("by_model_percent", "100"),
+            ("real_time_factor", "0.025"),
+            ("latency_p50_ms", "131"),
+            ("decode_p99_ms", "50.0"),
+            // 100 ms over 131.
+            ("first_over_median", "0.76"),
+            ("energy_j", ""),
+            ("tokens_per_s", ""),
+        ];
+        for (name, value) in expected {
+            assert_eq!(of(name), value, "{name}: {text}");
+        }
+        assert_eq!(rows.len(), 2);
+        let lines = markdown(&Summary::new(records(), &Normaliser::new().unwrap()).rows);
+        assert!(lines.contains("a\\|b"), "{lines}");
+        let bars = |line: &str| line.replace("\\|", "").matches('|').count();
+        assert!(lines.lines().all(|line| bars(line) == bars(lines.lines().next().unwrap())), "{lines}");
+    }
+}
