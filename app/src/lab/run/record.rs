@@ -9,7 +9,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{File, TryLockError};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
+use std::time::Duration;
 use undertone_engine::telemetry::{Counts, MemoryUse};
+
+/// How often and how long a lock is waited for: three seconds.
+const LOCK_TRIES: u32 = 31;
+const LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// One dictation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -155,16 +160,10 @@ impl Appender {
         };
         let mut file =
             File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(disk)?;
-        match file.try_lock() {
-            // Some shared file systems know no locks; there, shards with files of their own need none.
-            Ok(()) | Err(TryLockError::Error(_)) => {}
-            Err(TryLockError::WouldBlock) => {
-                let what = format!(
-                    "another run is writing {}: wait for it, or name another with -o",
-                    path.display()
-                );
-                return Err(Failure::new(Exit::Usage, what).into());
-            }
+        if locked_elsewhere(&file) {
+            let what =
+                format!("another run is writing {}: wait for it, or name another with -o", path.display());
+            return Err(Failure::new(Exit::Usage, what).into());
         }
         let results = read(path)?;
         if results.torn {
@@ -186,6 +185,15 @@ impl Appender {
         self.file.write_all(&line)?;
         self.file.sync_data()
     }
+}
+
+/// Locks the file. A run that was killed holds it until all its memory is given back: that is waited for.
+fn locked_elsewhere(file: &File) -> bool {
+    (0..LOCK_TRIES).all(|n| {
+        std::thread::sleep(LOCK_WAIT * n.min(1));
+        // Some shared file systems know no locks; there, shards with files of their own need none.
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    })
 }
 
 #[cfg(test)]

@@ -171,7 +171,9 @@ impl Numbers {
 
 fn words() -> HashMap<String, Word> {
     let mut words = HashMap::new();
-    let mut add = |word: &str, meaning| drop(words.insert(word.to_string(), meaning));
+    let mut add = |word: &str, meaning| {
+        words.insert(word.to_string(), meaning);
+    };
     for zero in ["o", "oh", "zero"] {
         add(zero, Word::Zero);
     }
