@@ -95,7 +95,7 @@ fn yes(is: bool) -> String {
 fn quality(all: &mut Columns) {
     all.add("clips", "clips", |r| count(Some(r.clips)));
     all.add("dictations", "", |r| count(Some(r.dictations)));
-    all.add("failed", "", |r| count(Some(r.failed)));
+    all.add("failed", "failed", |r| count(Some(r.failed)));
     all.add("words", "", |r| count(Some(r.text.words)));
     all.add("raw_wer_percent", "raw WER %", |r| number(r.raw.percent(), 2));
     all.add("raw_cer_percent", "", |r| number(r.raw.characters.percent(), 2));

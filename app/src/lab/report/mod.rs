@@ -82,12 +82,17 @@ fn shown(rows: &[Row]) -> Vec<Column> {
         let setting = ["streaming", "speculation", "kv", "context", "threads", "device"];
         let values: Vec<String> = rows.iter().map(|row| column.of(row).to_string()).collect();
         let same = values.iter().all(|value| *value == values[0]);
-        !(setting.contains(&column.name.as_str()) && same) && values.iter().any(|value| !value.is_empty())
+        let usual = setting.contains(&column.name.as_str()) && same
+            || column.name == "failed" && values.iter().all(|value| value == "0");
+        !usual && values.iter().any(|value| !value.is_empty())
     };
     columns().into_iter().filter(|column| column.title.is_some() && telling(column)).collect()
 }
 
 fn markdown(rows: &[Row]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
     let columns = shown(rows);
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
     let mut out = line(columns.iter().map(|c| c.title.unwrap_or_default().to_string()).collect());
