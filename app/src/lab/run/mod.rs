@@ -20,6 +20,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use measure::Bench;
 use record::Appender;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use undertone_engine::prompt::{Mode, Modes};
@@ -83,7 +84,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
     // What is missing is told, and fetched, before hours are spent.
     let mut chosen = HashMap::new();
     for job in &jobs {
-        if let std::collections::hash_map::Entry::Vacant(place) = chosen.entry(job.group) {
+        if let Entry::Vacant(place) = chosen.entry(job.group) {
             place.insert(sweep.choose(job.group)?);
         }
     }
@@ -92,7 +93,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
         let Some(chosen) = chosen.remove(&group) else { continue };
         let jobs: Vec<Job<'_>> = jobs.iter().filter(|job| job.group == group).copied().collect();
         if let Err(error) = measure_group(&of.engine, chosen, &jobs, repeats, &mut results, &bar) {
-            if crate::exit::Exit::of(&error) == Exit::Disk {
+            if Exit::of(&error) == Exit::Disk {
                 return Err(error);
             }
             eprintln!("undertone: {error:#}");
