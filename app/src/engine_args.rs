@@ -8,7 +8,7 @@ use crate::store::progress::{Progress as _, Terminal};
 use crate::store::{Kind, Store, StoreConfig};
 use anyhow::{Context as _, Result};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use undertone_engine::gpu::{self, Available};
 use undertone_engine::prompt::{Mode, Modes, Policy};
@@ -63,12 +63,7 @@ pub(crate) struct Chosen {
 
 impl EngineArgs {
     fn own_modes(&self) -> Result<Modes> {
-        let Some(path) = &self.modes else { return Ok(Modes::new()) };
-        let text = std::fs::read_to_string(path).map_err(|e| {
-            Failure::new(Exit::Input, format!("cannot read the modes in {}: {e}", path.display()))
-        })?;
-        Mode::parse(&text, &path.to_string_lossy())
-            .map_err(|e| Failure::new(Exit::Usage, e.to_string()).into())
+        self.modes.as_deref().map_or(Ok(Modes::new()), own_modes)
     }
 
     /// What the settings ask for, with this pair of models.
@@ -158,6 +153,14 @@ impl EngineArgs {
             }),
         }
     }
+}
+
+/// The modes in a file of the user's.
+pub(crate) fn own_modes(path: &Path) -> Result<Modes> {
+    let text = std::fs::read_to_string(path).map_err(|e| {
+        Failure::new(Exit::Input, format!("cannot read the modes in {}: {e}", path.display()))
+    })?;
+    Mode::parse(&text, &path.to_string_lossy()).map_err(|e| Failure::new(Exit::Usage, e.to_string()).into())
 }
 
 /// The exit code that an engine's error asks for.

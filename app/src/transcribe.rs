@@ -130,7 +130,11 @@ fn one(
     Ok(())
 }
 
-fn load_audio(file: &Path, times: &mut StageTimes) -> Result<(Pcm, Option<String>), audio::AudioError> {
+/// Samples at 16 kHz, and what was wrong with the file if it could be read anyway.
+pub(crate) fn load_audio(
+    file: &Path,
+    times: &mut StageTimes,
+) -> Result<(Pcm, Option<String>), audio::AudioError> {
     let decoded = times.measure(Stage::DecodeAudio, || audio::decode_file(file))?;
     let warning = decoded.warning.clone();
     let pcm = times.measure(Stage::Resample, || audio::resample(decoded, SAMPLE_RATE_HZ))?;

@@ -1,15 +1,13 @@
 //! Standard mode adds nothing and changes nothing, whatever is dictated and whatever the model: 120
-//! dictations that ask, order, count and deny, judged by an oracle that knows nothing of the engine.
+//! dictations that ask, order, count and deny, judged by one that knows nothing of the engine.
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
-#[path = "clean_cases/oracle.rs"]
-#[allow(unreachable_pub)]
-mod oracle;
 
 use serde_json::Value;
+use undertone_engine::clean::judge::violations;
 use undertone_engine::{CleanedBy, Engine, EngineConfig, Request};
 
 fn adversarial() -> Vec<String> {
@@ -25,8 +23,8 @@ fn judge(model: &str, taken: usize) {
     assert!(texts.len() >= 100);
     for raw in &texts {
         let done = engine.clean(raw, Request::default()).unwrap();
-        let violations = oracle::violations(raw, &done.text);
-        assert!(violations.is_empty(), "{model}: {violations:?}\n{raw}\n{}", done.text);
+        let found = violations(raw, &done.text);
+        assert!(found.is_empty(), "{model}: {found:?}\n{raw}\n{}", done.text);
         by_model += usize::from(done.cleaned_by == CleanedBy::Llm);
     }
     assert!(by_model >= taken, "{model}: only {by_model} of {} texts are the model's", texts.len());

@@ -133,9 +133,7 @@ fn round(value: f64) -> f64 {
 }
 
 fn quantile(samples: &[Sample], q: f64) -> Option<f64> {
-    let mut ms: Vec<f64> = samples.iter().map(|s| s.ms).collect();
-    ms.sort_by(f64::total_cmp);
-    ms.get(((ms.len().max(1) - 1) as f64 * q).round() as usize).copied()
+    super::quantile::quantile(&samples.iter().map(|s| s.ms).collect::<Vec<_>>(), q)
 }
 
 /// Milliseconds at three quantiles, and the mean of each stage.

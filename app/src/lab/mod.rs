@@ -3,8 +3,13 @@
 mod fill;
 mod gguf;
 mod latency;
+mod merge;
 mod quant;
+mod quantile;
+mod report;
+mod run;
 mod safetensors;
+mod score;
 mod shapes;
 mod synth;
 mod vocabulary;
@@ -25,6 +30,12 @@ enum Tool {
     Synth(synth::SynthArgs),
     /// Dictate again and again: first against median, p95, memory over time against the plan
     Latency(latency::LatencyArgs),
+    /// Run an experiment: models, modes and settings over a corpus; what is done already is not done again
+    Run(run::RunArgs),
+    /// Put results of several runs into one file
+    Merge(merge::MergeArgs),
+    /// Make a report of results: a page with charts, a table for a spreadsheet or for a text
+    Report(report::ReportArgs),
 }
 
 /// Runs `undertone lab`.
@@ -35,5 +46,8 @@ pub(crate) fn run(args: &LabArgs) -> Result<Exit> {
     match &args.tool {
         Tool::Synth(args) => synth::run(args),
         Tool::Latency(args) => latency::run(args),
+        Tool::Run(args) => run::run(args),
+        Tool::Merge(args) => merge::run(args),
+        Tool::Report(args) => report::run(args),
     }
 }

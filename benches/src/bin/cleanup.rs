@@ -4,20 +4,16 @@
 //!
 //! `cargo run --release -p undertone-benches --bin cleanup -- WHISPER GGUF CLEANUP.JSONL [PAIRS] [MODE] [drafted-only]`
 //!
-//! In standard mode an oracle that knows nothing of the engine looks for added words, changed numbers
+//! In standard mode a judge that shares nothing with the check looks for added words, changed numbers
 //! and negations; what it objects to is printed on stderr. `PAIRS` are taken evenly from all categories. With `standard+figures` numbers are written in figures first.
-
-#[path = "../../../engine/tests/clean_cases/oracle.rs"]
-#[allow(unreachable_pub)]
-mod oracle;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use undertone_benches::word_errors;
-use undertone_engine::clean::rules;
 use undertone_engine::clean::spoken::Spoken;
+use undertone_engine::clean::{judge, rules};
 use undertone_engine::telemetry::{Counts, Stage};
 use undertone_engine::{CleanedBy, Dictation, Engine, EngineConfig, Request};
 
@@ -98,7 +94,7 @@ fn main() -> Result<()> {
             ensure!(tokens(&slow) == tokens(&result), "drafts changed the tokens of {raw:?}");
         }
         tally.pairs += 1;
-        let violations = oracle::violations(raw, &result.text);
+        let violations = judge::violations(raw, &result.text);
         if mode == "standard" && !violations.is_empty() {
             tally.violations += 1;
             eprintln!("{violations:?}\n  {raw}\n  {}", result.text);

@@ -14,6 +14,8 @@ mod excuse;
 pub mod fidelity;
 /// Numbers in words, in figures.
 mod figures;
+/// An independent judge of clean-ups.
+pub mod judge;
 /// Word lists by language.
 mod lexicon;
 /// Which text may be written next, so that it stays an edit of the transcript.

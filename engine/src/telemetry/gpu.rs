@@ -76,6 +76,8 @@ pub struct GpuReading {
     pub memory_clock_mhz: Option<u32>,
     /// Drawn by the whole board.
     pub power_w: Option<f64>,
+    /// Drawn since the driver was loaded, in millijoules; from the Volta generation on.
+    pub energy_mj: Option<u64>,
     /// The limit in force.
     pub power_limit_w: Option<f64>,
     /// Why the clocks are not higher; empty if nothing holds them.
@@ -128,6 +130,7 @@ impl Gpu {
             max_sm_clock_mhz: device.max_clock_info(Clock::SM).ok(),
             memory_clock_mhz: device.clock_info(Clock::Memory).ok(),
             power_w: device.power_usage().ok().map(watts),
+            energy_mj: device.total_energy_consumption().ok(),
             power_limit_w: device.enforced_power_limit().ok().map(watts),
             throttle_reasons: device.current_throttle_reasons().ok().map(throttle_reasons),
             utilisation_percent: device.utilization_rates().ok().map(|u| u.gpu),

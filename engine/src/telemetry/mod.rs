@@ -97,7 +97,7 @@ impl StageTimes {
 }
 
 /// Tokens a language model read and wrote.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     /// Prompt tokens computed; what a prefix slot or the last prompt held is not among them.
     pub prefilled_tokens: usize,
@@ -122,7 +122,7 @@ impl Counts {
 }
 
 /// Memory of the process beside what was planned for it, in bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MemoryUse {
     /// The plan's total.
     pub planned_bytes: u64,

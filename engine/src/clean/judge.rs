@@ -1,5 +1,31 @@
 //! An independent judge of clean-ups: words, numbers and negations, by means of its own. Meant to
-//! agree with no one; English only.
+//! agree with no one: it shares nothing with the check that holds clean-ups back. English only.
+
+use std::fmt;
+
+/// What a clean-up has or lacks that its transcript does not excuse.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Violation {
+    /// A content word that was not said.
+    NovelWord(String),
+    /// A number that was not said, in digits.
+    NovelNumber(String),
+    /// A number that was said and not taken back.
+    LostNumber(String),
+    /// How many negations there were, and are.
+    Negations(usize, usize),
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Violation::NovelWord(word) => write!(f, "word {word} not said"),
+            Violation::NovelNumber(number) => write!(f, "number {number} not said"),
+            Violation::LostNumber(number) => write!(f, "number {number} lost"),
+            Violation::Negations(before, after) => write!(f, "negations {before} -> {after}"),
+        }
+    }
+}
 
 /// Words that carry no content: they may come and go.
 const FUNCTION: &str = " a an the and or but so to of that this is are am be was were been in on at for it its as do does \
@@ -26,13 +52,13 @@ const ABBREVIATIONS: &str = "km=kilometer km²=kilometer m=meter cm=centimeter m
 const REACH: usize = 16;
 
 /// What `output` says that `raw` does not, or leaves out though it may not.
-pub fn violations(raw: &str, output: &str) -> Vec<String> {
+pub fn violations(raw: &str, output: &str) -> Vec<Violation> {
     let (said, written) = (tokens(raw), tokens(output));
-    let mut found: Vec<String> = written
+    let mut found: Vec<Violation> = written
         .iter()
         .enumerate()
         .filter(|(k, w)| !known(w, *k, &written, &said))
-        .map(|(_, w)| format!("word {w}"))
+        .map(|(_, w)| Violation::NovelWord(w.clone()))
         .collect();
     found.extend(numbers_changed(&said, &written));
     let negations = |t: &[String]| t.iter().filter(|w| is(NEGATIONS, w)).count();
@@ -40,7 +66,7 @@ pub fn violations(raw: &str, output: &str) -> Vec<String> {
     let spare =
         (0..said.len()).filter(|&i| is(NEGATIONS, &said[i]) && (excused(&said, i) || repeated(&said, i)));
     if after > before || after + spare.count() < before {
-        found.push(format!("negations {before} -> {after}"));
+        found.push(Violation::Negations(before, after));
     }
     found
 }
@@ -213,7 +239,7 @@ fn number(t: &[String], i: usize, in_row: bool) -> Option<(String, usize)> {
 }
 
 /// Numbers written that were not said, and numbers lost without a repeat or correction.
-fn numbers_changed(said: &[String], written: &[String]) -> Vec<String> {
+fn numbers_changed(said: &[String], written: &[String]) -> Vec<Violation> {
     let (before, after) = (numbers(said), numbers(written));
     // "point five" is "0.5" and ".5".
     let bare = |n: &str| n.trim_start_matches('0').to_string();
@@ -226,12 +252,12 @@ fn numbers_changed(said: &[String], written: &[String]) -> Vec<String> {
     for (number, _) in &after {
         match left.iter().rposition(|n| bare(&n.0) == bare(number)) {
             Some(k) => drop(left.remove(k)),
-            None => found.push(format!("number {number} not said")),
+            None => found.push(Violation::NovelNumber(number.clone())),
         }
     }
     let kept = |n: &str| after.iter().any(|a| bare(&a.0) == bare(n));
     let lost = left.into_iter().filter(|(n, at)| !(excused(said, *at) || kept(n) && repeated(said, *at)));
-    found.extend(lost.map(|(n, _)| format!("number {n} lost")));
+    found.extend(lost.map(|(n, _)| Violation::LostNumber(n.clone())));
     found
 }
 
