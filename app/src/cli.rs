@@ -59,7 +59,7 @@ pub(crate) enum Command {
     Models(ModelsArgs),
     /// Show what the models would take of the memory, before anything is loaded.
     Plan(PlanArgs),
-    /// Say what this machine gives the program: GPU or processor and why, memory.
+    /// Look at all that dictation needs of this machine, and say what to do where something is amiss.
     Doctor(DoctorArgs),
     /// Tools to measure and test with.
     Lab(LabArgs),

@@ -75,7 +75,7 @@ fn run(cli: cli::Cli) -> Result<Exit> {
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Models(args) => store::cli::run(&args),
         Command::Plan(args) => plan::run(&args),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(&args, place()),
         Command::Lab(args) => lab::run(&args),
     }
 }

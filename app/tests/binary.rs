@@ -24,11 +24,15 @@ fn it_needs_the_c_library_and_nothing_else_to_start() {
 #[test]
 fn doctor_says_where_models_compute_and_why() {
     let out = Command::new(env!("CARGO_BIN_EXE_undertone")).args(["doctor", "--json"]).output().unwrap();
-    assert!(out.status.success());
     let text = String::from_utf8(out.stdout).unwrap();
     let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let names: Vec<&str> = lines.iter().map(|l| l["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["device", "processor", "memory"]);
+    for name in ["device", "processor", "memory", "config", "models", "disk", "desktop", "history"] {
+        assert!(lines.iter().any(|l| l["name"] == name), "{name}: {text}");
+    }
+    // What is amiss comes with what to do, and what fails shows in the exit code.
+    assert!(lines.iter().all(|l| (l["state"] == "ok") == l["remedy"].is_null()), "{text}");
+    let failed = lines.iter().any(|l| l["state"] == "fail");
+    assert_eq!(out.status.code(), Some(if failed { 5 } else { 0 }), "{text}");
     let device = lines[0]["what"].as_str().unwrap();
     // A machine without a driver is told so; a build without GPU code as well.
     assert!(device.starts_with("cuda:0: ") || device.starts_with("cpu: ") && device.len() > 20, "{device}");

@@ -52,6 +52,17 @@ impl Store {
         Ok(Some(store))
     }
 
+    /// Whether there is a database; all of it is read.
+    ///
+    /// # Errors
+    /// As [`Store::open`]; [`HistoryError::Damaged`].
+    pub(crate) fn check_existing(layout: &Layout) -> Result<bool> {
+        match Store::open_existing(layout, Duration::from_secs(1))? {
+            Some(store) => store.check().map(|()| true),
+            None => Ok(false),
+        }
+    }
+
     fn connect(layout: &Layout, patience: Duration) -> Result<Store> {
         let path = layout.database();
         let attempt = || {

@@ -374,13 +374,7 @@ fn open_keys(
     environment: &Environment,
     inbox: &SyncSender<Input>,
 ) -> Result<Option<Keys>> {
-    let choice = match settings.keyboard.backend {
-        Backend::Auto => Choice::for_desktop(environment.wayland.is_some()),
-        Backend::X11 => Choice::X11(None),
-        Backend::Portal => Choice::Portal(None),
-        Backend::Evdev => Choice::Evdev,
-    };
-    match Keys::open(&bindings(settings), &choice) {
+    match Keys::open(&bindings(settings), &keys_choice(settings, environment)) {
         Ok(keys) => {
             forward("keys", keys.events().clone(), inbox.clone(), Input::Key)?;
             Ok(Some(keys))
@@ -392,7 +386,18 @@ fn open_keys(
     }
 }
 
-fn bindings(settings: &Settings) -> Vec<Binding> {
+/// Where keys are heard.
+pub(crate) fn keys_choice(settings: &Settings, environment: &Environment) -> Choice {
+    match settings.keyboard.backend {
+        Backend::Auto => Choice::for_desktop(environment.wayland.is_some()),
+        Backend::X11 => Choice::X11(None),
+        Backend::Portal => Choice::Portal(None),
+        Backend::Evdev => Choice::Evdev,
+    }
+}
+
+/// The keys of the settings.
+pub(crate) fn bindings(settings: &Settings) -> Vec<Binding> {
     let named = settings.keys.iter().enumerate().filter_map(|(at, key)| {
         // The settings were checked: every key parses.
         let name = if at == 0 { "dictate".into() } else { format!("dictate-{}", at + 1) };

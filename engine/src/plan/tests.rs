@@ -166,7 +166,7 @@ fn a_context_shrinks_no_further_than_it_must_and_than_it_may() {
         architecture: Architecture { max_position_embeddings: 65_536, ..text(&mut rng).architecture },
         ..text(&mut rng)
     });
-    (request.device, request.context_tokens) = (Device::Cpu, 16_384);
+    (request.device, request.context_tokens, request.kv) = (Device::Cpu, 16_384, KvType::F32);
     request.allow = vec![RemedyKind::SmallerContext];
     request.budget_bytes = usize::MAX;
     let asked = request.plan();

@@ -88,6 +88,8 @@ pub struct GpuReading {
     pub memory_used_bytes: Option<u64>,
     /// Installed.
     pub memory_total_bytes: Option<u64>,
+    /// Lanes of PCIe that it has, and the most that it could have.
+    pub pcie_lanes: Option<(u32, u32)>,
     /// Other processes that compute on the card. In a container with process numbers of its own, this
     /// process is counted too.
     pub other_processes: Option<usize>,
@@ -108,6 +110,11 @@ impl Gpu {
         let nvml = Nvml::init().inspect_err(unavailable).ok()?;
         nvml.device_by_index(index).inspect_err(unavailable).ok()?;
         Some(Gpu { nvml, index })
+    }
+
+    /// Reads the first card, where there is one.
+    pub fn read_first() -> Option<GpuReading> {
+        Some(Gpu::open(0)?.read())
     }
 
     /// Bytes that all processes have of each card's memory, by the card's UUID; none without a driver.
@@ -136,6 +143,7 @@ impl Gpu {
             utilisation_percent: device.utilization_rates().ok().map(|u| u.gpu),
             memory_used_bytes: memory.as_ref().map(|m| m.used),
             memory_total_bytes: memory.as_ref().map(|m| m.total),
+            pcie_lanes: device.current_pcie_link_width().ok().zip(device.max_pcie_link_width().ok()),
             other_processes: device.running_compute_processes().ok().map(|p| others(&p, std::process::id())),
         }
     }

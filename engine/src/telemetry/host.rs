@@ -11,6 +11,8 @@ pub struct HostReading {
     pub on_battery: Option<bool>,
     /// The frequency governor of the first CPU.
     pub governor: Option<String>,
+    /// What follows the governor's choice (`scaling_driver`).
+    pub scaling_driver: Option<String>,
     /// Clock of the fastest CPU now.
     pub cpu_mhz: Option<f64>,
     /// The highest that any CPU can have.
@@ -38,6 +40,7 @@ impl HostReading {
         HostReading {
             on_battery: on_battery(&entries(&root.join("sys/class/power_supply"))),
             governor: first.and_then(|cpu| text(&cpu.join("cpufreq/scaling_governor"))),
+            scaling_driver: first.and_then(|cpu| text(&cpu.join("cpufreq/scaling_driver"))),
             cpu_mhz: fastest_mhz("scaling_cur_freq")
                 .or_else(|| cpuinfo_mhz(&text(&root.join("proc/cpuinfo"))?)),
             max_cpu_mhz: fastest_mhz("cpuinfo_max_freq"),
@@ -149,6 +152,7 @@ mod tests {
             ("sys/class/power_supply/BAT0/type", "Battery\n"),
             ("sys/class/power_supply/BAT0/status", "Discharging\n"),
             ("sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n"),
+            ("sys/devices/system/cpu/cpu0/cpufreq/scaling_driver", "intel_pstate\n"),
             ("sys/devices/system/cpu/cpu0/cpufreq/scaling_cur_freq", "800000\n"),
             ("sys/devices/system/cpu/cpu0/cpufreq/cpuinfo_max_freq", "4700000\n"),
             ("sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "3\n"),
@@ -163,6 +167,7 @@ mod tests {
         let expected = HostReading {
             on_battery: Some(true),
             governor: Some("powersave".into()),
+            scaling_driver: Some("intel_pstate".into()),
             cpu_mhz: Some(2100.0),
             max_cpu_mhz: Some(4700.0),
             load_average: Some(0.15),

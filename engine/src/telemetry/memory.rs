@@ -30,6 +30,16 @@ pub fn available_bytes() -> Option<usize> {
     available_bytes_under(Path::new("/")).map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
 }
 
+/// Swap in use, and all of it.
+pub fn swap_bytes() -> Option<(u64, u64)> {
+    parse_swap(&fs::read_to_string("/proc/meminfo").ok()?)
+}
+
+fn parse_swap(meminfo: &str) -> Option<(u64, u64)> {
+    let (all, free) = (kib_field(meminfo, "SwapTotal:")?, kib_field(meminfo, "SwapFree:")?);
+    Some((all.saturating_sub(free), all))
+}
+
 fn available_bytes_under(root: &Path) -> Option<u64> {
     let machine = kib_field(&fs::read_to_string(root.join("proc/meminfo")).ok()?, "MemAvailable:")?;
     let cgroups = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
@@ -107,6 +117,13 @@ mod tests {
 
     const STATUS: &str =
         "Name:\tx\nVmPeak:\t    2928 kB\nVmHWM:\t    1756 kB\nVmRSS:\t    1640 kB\nThreads:\t1\n";
+    #[test]
+    fn swap_is_read() {
+        let meminfo = "MemTotal: 9 kB\nSwapTotal:  2048 kB\nSwapFree:  1536 kB\n";
+        assert_eq!(parse_swap(meminfo), Some((512 << 10, 2 << 20)));
+        assert_eq!(parse_swap("MemTotal: 9 kB\n"), None);
+    }
+
     const STAT: &str =
         "7671 (a (b) c) R 7660 7660 5521 0 -1 4194304 100 3 42 9 0 0 0 0 20 0 1 0 1182255 3133440";
     const GIB: u64 = 1 << 30;
