@@ -158,7 +158,6 @@ pub(crate) fn walk(
         walk.file(entry, head.sums.hash(at + 1), visit, progress)?;
     }
     walk.no_more()?;
-    drop(walk);
     settle(path, archive.into_inner(), &seal)?;
     progress.finish();
     Ok(head)
