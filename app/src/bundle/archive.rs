@@ -104,6 +104,10 @@ type Stream = Decoder<'static, BufReader<Watched<io::Take<File>>>>;
 
 /// Meets the files of a bundle in their order.
 pub(crate) trait Visit {
+    /// What is to come.
+    fn begin(&mut self, _head: &Head) -> Result<(), Failure> {
+        Ok(())
+    }
     /// A file begins.
     fn open(&mut self, entry: &Entry, sha256: &str) -> Result<(), Failure>;
     /// More of it.
@@ -153,6 +157,7 @@ pub(crate) fn walk(
         let unpacked = disk::megabytes(head.index.size_bytes());
         return Err(bad(path, format!("claims to hold {unpacked}, more than a file of its size can")).into());
     }
+    visit.begin(&head)?;
     progress.start(label, head.index.size_bytes());
     for (at, entry) in head.index.files.iter().enumerate() {
         walk.file(entry, head.sums.hash(at + 1), visit, progress)?;

@@ -4,7 +4,7 @@
 //! Files are written under temporary names and get their own when their hash was right; a model gets its name when all
 //! its files have. Whatever ends the program in between, the next run keeps the files that are in place and whole.
 
-use super::archive::{self, Visit};
+use super::archive::{self, Head, Visit, bad};
 use super::check::{Checked, check};
 use super::index::{Entry, Place, target};
 use super::signature::Signed;
@@ -81,20 +81,21 @@ pub(crate) fn install(
     // Another process may have brought some while this one waited.
     let missing = self::missing(places.store, &missing, progress)?;
     let _guard = Guard::set();
-    let mut placing = Placing::new(places, missing);
+    let mut placing = Placing::new(bundle, &checked.head, places, missing);
     let result = archive::walk(bundle, key, "installing", &mut placing, progress);
     progress.finish();
     placing.tidy();
     result?;
+    let (done, written) = (placing.done, placing.written);
     let models = checked.models.iter().map(|manifest| {
-        let written = placing.done.contains(&manifest.name);
-        (manifest.name.clone(), places.store.root().join(&manifest.name), written)
+        let path = places.store.root().join(&manifest.name);
+        (manifest.name.clone(), path, done.contains(&manifest.name))
     });
     Ok(Installed {
-        signed: checked.head.signed,
         models: models.collect(),
+        signed: checked.head.signed,
         program: places.programs.join("undertone"),
-        written: placing.written,
+        written,
     })
 }
 
@@ -163,6 +164,9 @@ struct Writing {
 
 /// Writes what is missing.
 struct Placing<'a> {
+    bundle: &'a Path,
+    /// What the first reading found.
+    head: &'a Head,
     places: &'a Places<'a>,
     missing: HashMap<String, Manifest>,
     /// Files of each missing model that are still to come.
@@ -173,10 +177,10 @@ struct Placing<'a> {
 }
 
 impl<'a> Placing<'a> {
-    fn new(places: &'a Places<'a>, missing: Vec<Manifest>) -> Self {
+    fn new(bundle: &'a Path, head: &'a Head, places: &'a Places<'a>, missing: Vec<Manifest>) -> Self {
         let left = missing.iter().map(|model| (model.name.clone(), model.files.len())).collect();
         let missing = missing.into_iter().map(|model| (model.name.clone(), model)).collect();
-        Self { places, missing, left, current: None, done: Vec::new(), written: 0 }
+        Self { bundle, head, places, missing, left, current: None, done: Vec::new(), written: 0 }
     }
 
     /// Where a file is written and where it then belongs; `None` for what is not wanted.
@@ -224,6 +228,13 @@ impl<'a> Placing<'a> {
 }
 
 impl Visit for Placing<'_> {
+    fn begin(&mut self, head: &Head) -> Result<(), Failure> {
+        match head.sums == self.head.sums {
+            true => Ok(()),
+            false => Err(bad(self.bundle, "was changed between its two readings: run the command again")),
+        }
+    }
+
     fn open(&mut self, entry: &Entry, sha256: &str) -> Result<(), Failure> {
         let Some((partial, target)) = self.target(entry) else { return Ok(()) };
         if hashing::sha256_file(&target, |_| {}).is_ok_and(|here| here == sha256) {

@@ -182,7 +182,7 @@ fn every_changed_byte_is_refused_and_nothing_is_installed() {
     assert_eq!(check(&bundle, Some(&key), &mut Silent).expect("whole").head.signed, Signed::Good);
     let mut named = 0;
     for at in 0..whole.len() {
-        for flip in [1u8, 0x10, 0x80, 0xff] {
+        for flip in [1u8, 0x80] {
             let mut bytes = whole.clone();
             bytes[at] ^= flip;
             fs::write(&bundle, &bytes).expect("written");
@@ -195,7 +195,7 @@ fn every_changed_byte_is_refused_and_nothing_is_installed() {
                 usize::from(text.contains("models/") || text.contains("SHA256SUMS") || text.contains("bin/"));
         }
     }
-    assert!(named > whole.len(), "most are found where they are: {named} of {}", 4 * whole.len());
+    assert!(named > whole.len() / 2, "many are found where they are: {named} of {}", 2 * whole.len());
     bench.nothing_is_installed();
     for length in 0..whole.len() {
         fs::write(&bundle, &whole[..length]).expect("written");
