@@ -171,11 +171,12 @@ pub(crate) fn walk(
 /// Opens the file and takes its seal off: the file, the size of the rest, and the hash it must have.
 fn open(path: &Path) -> Result<(File, u64, [u8; 32]), Failure> {
     let unreadable = |error: io::Error| bad(path, format!("cannot be read: {}", disk::reason(&error)));
-    let mut file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
+    // Asked before it is opened: a pipe would be waited for.
+    if !std::fs::metadata(path).map_err(unreadable)?.is_file() {
         return Err(bad(path, "is not a file"));
     }
+    let mut file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
     let no_seal = || bad(path, "is not a bundle, or was cut off or damaged at its end");
     let body_bytes = metadata.len().checked_sub(SEAL_BYTES).ok_or_else(no_seal)?;
     let mut end = [0; SEAL_BYTES as usize];

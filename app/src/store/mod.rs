@@ -115,11 +115,11 @@ impl Store {
         if let Some(model) = self.find(name_or_path, Some(kind), progress)? {
             return Ok(model);
         }
-        if self.config.offline || !CAN_FETCH {
+        if !CAN_FETCH {
+            return Err(self.not_here(name_or_path).into());
+        }
+        if self.config.offline {
             let Failure { exit, message } = self.not_here(name_or_path);
-            if !CAN_FETCH {
-                return Err(Failure::new(exit, message).into());
-            }
             let what = format!("{message}, and the network is switched off");
             return Err(Failure::new(exit, what).into());
         }

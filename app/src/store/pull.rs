@@ -46,6 +46,7 @@ impl Store {
         match self.installed_and_whole(&model.name, progress) {
             Ok(Some(ready)) => return Ok(Pulled::Already(ready)),
             Ok(None) => {}
+            Err(error) if !CAN_FETCH => return Err(error),
             Err(error) => progress.note(&format!("{error:#}; fetching it again")),
         }
         if self.config().offline && CAN_FETCH {
