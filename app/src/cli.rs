@@ -1,3 +1,4 @@
+use crate::bundle::cli::BundleArgs;
 use crate::doctor::DoctorArgs;
 use crate::engine_args::EngineArgs;
 use crate::history::HistoryCommand;
@@ -57,6 +58,8 @@ pub(crate) enum Command {
     Transcribe(TranscribeArgs),
     /// List, fetch, import, verify and remove models.
     Models(ModelsArgs),
+    /// Carry the program and models to a machine without a network: one file, checked and signed.
+    Bundle(BundleArgs),
     /// Show what the models would take of the memory, before anything is loaded.
     Plan(PlanArgs),
     /// Look at all that dictation needs of this machine, and say what to do where something is amiss.

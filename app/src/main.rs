@@ -1,6 +1,7 @@
 //! The `undertone` program. It knows no tensor: files and flags in, text out.
 
 mod allocator;
+mod bundle;
 mod capture;
 mod checks;
 mod cli;
@@ -74,6 +75,7 @@ fn run(cli: cli::Cli) -> Result<Exit> {
         Command::Dashboard(args) => kept::dashboard(&args, &Environment::read()?),
         Command::Transcribe(args) => transcribe::run(&args),
         Command::Models(args) => store::cli::run(&args),
+        Command::Bundle(args) => bundle::cli::run(&args),
         Command::Plan(args) => plan::run(&args),
         Command::Doctor(args) => doctor::run(&args, place()),
         Command::Lab(args) => lab::run(&args),

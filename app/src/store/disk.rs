@@ -1,6 +1,8 @@
 //! Writing safely: whole files or none, free space, locks, and what an I/O error means to a user.
 
-use crate::exit::{Exit, Failure, is_disk_trouble};
+#[cfg(feature = "fetch")]
+use crate::exit::is_disk_trouble;
+use crate::exit::{Exit, Failure};
 use anyhow::Result;
 use std::ffi::CString;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -116,6 +118,16 @@ pub(crate) fn check_space(path: &Path, what: &str, needed_bytes: u64) -> Result<
     }
 }
 
+/// Sizes of the files below a folder, a few folders deep: how far a running download is.
+pub(crate) fn bytes_below(folder: &Path, depth: usize) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().take(1000).flatten();
+    entries.fold(0, |sum, entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() && depth > 0 => sum + bytes_below(&entry.path(), depth - 1),
+        Ok(metadata) if metadata.is_file() => sum + metadata.len(),
+        _ => sum,
+    })
+}
+
 /// `93 MB`, `2.5 MB`: 10^6 bytes.
 pub(crate) fn megabytes(bytes: u64) -> String {
     if bytes >= 10_000_000 {
@@ -157,6 +169,7 @@ impl Lock {
 }
 
 /// Whether an error is about writing: a full disk, or a place one may not write to.
+#[cfg(feature = "fetch")]
 pub(crate) fn is_write_trouble(error: &io::Error) -> bool {
     is_disk_trouble(error) || error.kind() == io::ErrorKind::PermissionDenied
 }

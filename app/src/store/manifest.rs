@@ -104,22 +104,29 @@ impl Manifest {
             bail!("{} is far too large", path.display());
         }
         let text = std::fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
-        let manifest: Self =
-            serde_json::from_str(&text).with_context(|| format!("{} is damaged", path.display()))?;
+        Self::parse(&text).map_err(|problem| anyhow::anyhow!("{} {problem}", path.display())).map(Some)
+    }
+
+    /// A manifest from its text, or what is wrong with it in a few words.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let manifest: Self = serde_json::from_str(text).map_err(|error| format!("is damaged: {error}"))?;
         if manifest.version != VERSION {
-            bail!("{} is of version {}", path.display(), manifest.version);
+            return Err(format!("is of version {}", manifest.version));
         }
         if manifest.files.is_empty() || manifest.files.iter().any(|file| !names::is_inside(&file.name)) {
-            bail!("{} names no usable files", path.display());
+            return Err("names no usable files".to_owned());
         }
-        Ok(Some(manifest))
+        Ok(manifest)
+    }
+
+    /// The manifest as its file.
+    pub(crate) fn to_json(&self) -> serde_json::Result<String> {
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 
     /// Writes the manifest into a model's folder, whole or not at all.
     pub(crate) fn write(&self, folder: &Path) -> Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        disk::write_whole(&folder.join(FILE_NAME), text.as_bytes())?;
+        disk::write_whole(&folder.join(FILE_NAME), self.to_json()?.as_bytes())?;
         Ok(())
     }
 

@@ -19,9 +19,11 @@ pub(crate) mod progress;
 pub(crate) mod pull;
 pub(crate) mod quantize;
 pub(crate) mod recognise;
+#[cfg(feature = "fetch")]
 pub(crate) mod sources;
 pub(crate) mod verify;
 
+pub(crate) use catalogue::BUILT_IN as CATALOGUE;
 pub(crate) use config::StoreConfig;
 pub(crate) use kinds::{Kind, ModelPath};
 
@@ -38,6 +40,15 @@ use std::path::{Path, PathBuf};
 pub(crate) const DEFAULT_SPEECH: &str = "whisper-tiny.en";
 /// The text model that is taken when none is named; the catalogue marks it as default.
 pub(crate) const DEFAULT_TEXT: &str = "smollm2-135m-instruct";
+
+/// Whether this build has what fetches models.
+pub(crate) const CAN_FETCH: bool = cfg!(feature = "fetch");
+/// What a build without it says, and what to do instead.
+pub(crate) const CANNOT_FETCH: &str = "this build cannot fetch: bring it with `undertone bundle install FILE` or \
+    `undertone models import PATH`";
+
+#[cfg(all(feature = "fetch", feature = "offline"))]
+compile_error!("an offline build has nothing that fetches: add --no-default-features to --features offline");
 
 /// The models of this machine.
 #[derive(Debug)]
@@ -104,6 +115,9 @@ impl Store {
     ) -> Result<ModelPath> {
         if let Some(model) = self.find(name_or_path, Some(kind), progress)? {
             return Ok(model);
+        }
+        if !CAN_FETCH {
+            return Err(self.not_here(name_or_path).into());
         }
         if self.config.offline {
             let Failure { exit, message } = self.not_here(name_or_path);
@@ -213,8 +227,11 @@ impl Store {
 
     fn not_here(&self, name: &str) -> Failure {
         let size = self.catalogue.find(name).map_or(0, |model| model.size_mb);
-        let what =
-            format!("{name} is not on this machine; get it with `undertone models pull {name}` ({size} MB)");
+        let what = if CAN_FETCH {
+            format!("{name} is not on this machine; get it with `undertone models pull {name}` ({size} MB)")
+        } else {
+            format!("{name} is not on this machine, and {CANNOT_FETCH}")
+        };
         Failure::new(Exit::Model, what)
     }
 

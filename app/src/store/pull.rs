@@ -1,14 +1,12 @@
-//! Getting a model: lock, fetch into a staging folder, check, and only then the rename that makes it
-//! a model of the store.
+//! How a model gets into the store and out of it: a lock, a staging folder, and only when all is checked the rename
+//! that makes it a model of the store.
 
-use super::catalogue::{Model, Source};
 use super::disk::{self, Lock};
 use super::kinds::ModelPath;
 use super::manifest::{self, Manifest, Stamp};
 use super::progress::{Progress, Silent};
 use super::recognise::recognise;
-use super::sources::{self, Fetched, Job};
-use super::{Store, interrupt};
+use super::{CAN_FETCH, Store};
 use crate::exit::{Exit, Failure};
 use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
@@ -22,6 +20,7 @@ pub(crate) enum Pulled {
     /// The model was there, whole.
     Already(ModelPath),
     /// The model was fetched.
+    #[cfg_attr(not(feature = "fetch"), expect(dead_code))]
     Fetched(ModelPath),
 }
 
@@ -47,61 +46,20 @@ impl Store {
         match self.installed_and_whole(&model.name, progress) {
             Ok(Some(ready)) => return Ok(Pulled::Already(ready)),
             Ok(None) => {}
+            Err(error) if !CAN_FETCH => return Err(error),
             Err(error) => progress.note(&format!("{error:#}; fetching it again")),
         }
-        if self.config().offline {
+        if self.config().offline && CAN_FETCH {
             let what = format!("{} is not fetched: the network is switched off", model.name);
             return Err(Failure::new(Exit::Network, what).into());
         }
-        let _lock = self.lock(&model.name, progress)?;
-        // Another process may have fetched it while this one waited.
-        if let Ok(Some(ready)) = self.installed_and_whole(&model.name, progress) {
-            return Ok(Pulled::Already(ready));
-        }
-        let _guard = interrupt::Guard::set();
-        let staging = self.staging(&model.name);
-        let fetched = self.fetch_from_any(model, &staging, progress)?;
-        progress.finish();
-        let mut ready = Manifest::new(&model.name, model.kind, model.format);
-        ready.title.clone_from(&model.title);
-        ready.licence.clone_from(&model.licence);
-        ready.source = fetched.source;
-        ready.files = fetched.files;
-        check_shape(model, &ready, &staging.join("files"))?;
-        self.install(&staging, ready)?;
-        let ready = self.installed_and_whole(&model.name, progress)?;
-        Ok(Pulled::Fetched(ready.context("the model vanished while it was installed")?))
+        self.fetch(model, progress)
     }
 
-    fn fetch_from_any(
-        &self,
-        model: &Model,
-        staging: &Path,
-        progress: &mut dyn Progress,
-    ) -> Result<Fetched, Failure> {
-        let mut problems = Vec::new();
-        for source in &model.sources {
-            progress.note(&announcement(model, source));
-            let mut job = Job {
-                config: self.config(),
-                model,
-                files: staging.join("files"),
-                scratch: staging.join("scratch"),
-                progress,
-            };
-            disk::make_folder(&job.files)?;
-            disk::make_folder(&job.scratch)?;
-            let result = sources::fetch(&mut job, source);
-            job.progress.finish();
-            match result {
-                Ok(fetched) => return Ok(fetched),
-                Err(failure) if failure.exit == Exit::Network => problems.push(failure.message),
-                // A full disk is as full for the next source.
-                Err(failure) => return Err(failure),
-            }
-        }
-        let what = format!("{} could not be fetched: {}", model.name, problems.join("; then "));
-        Err(Failure::new(Exit::Network, what))
+    #[cfg(not(feature = "fetch"))]
+    fn fetch(&self, model: &super::catalogue::Model, _progress: &mut dyn Progress) -> Result<Pulled> {
+        let what = format!("{} is not fetched: {}", model.name, super::CANNOT_FETCH);
+        Err(Failure::new(Exit::Network, what).into())
     }
 
     /// The lock of one model, held by whoever changes it.
@@ -150,20 +108,16 @@ impl Store {
     }
 }
 
-fn announcement(model: &Model, source: &Source) -> String {
-    format!("fetching {} ({} MB) from {}", model.name, model.size_mb, source.describe())
-}
-
 /// The files came as promised; this asks whether they are the kind of model that was promised.
-fn check_shape(model: &Model, manifest: &Manifest, files: &Path) -> Result<(), Failure> {
+pub(crate) fn check_shape(manifest: &Manifest, files: &Path) -> Result<(), Failure> {
     let problem = match recognise(&manifest.load_path(files)) {
-        Ok(found) if (found.kind, found.format) == (model.kind, model.format) => return Ok(()),
+        Ok(found) if (found.kind, found.format) == (manifest.kind, manifest.format) => return Ok(()),
         Ok(found) => format!("it is a {} model in {} format", found.kind, found.format),
         Err(failure) => failure.message,
     };
     // Kept, it would be taken for good again at the next try.
     let _ = std::fs::remove_dir_all(files);
-    let what = format!("what was fetched for {} cannot be used: {problem}", model.name);
+    let what = format!("what was brought for {} cannot be used: {problem}", manifest.name);
     Err(Failure::new(Exit::Model, what))
 }
 
@@ -201,7 +155,7 @@ impl Store {
         let Ok(metadata) = folder.symlink_metadata() else {
             if staging.is_dir() {
                 let _lock = self.lock(name, &mut Silent)?;
-                let size_bytes = sources::bytes_below(&staging, 6);
+                let size_bytes = disk::bytes_below(&staging, 6);
                 std::fs::remove_dir_all(&staging).map_err(|error| disk::write_failure(&staging, &error))?;
                 return Ok(size_bytes);
             }

@@ -124,7 +124,11 @@ impl Store {
 
     /// What to do about a damaged model.
     pub(crate) fn cure(&self, name: &str) -> String {
-        if self.catalogue().find(name).is_some() {
+        if !super::CAN_FETCH {
+            format!(
+                "remove it with `undertone models remove {name}` and bring it with `undertone bundle install FILE`"
+            )
+        } else if self.catalogue().find(name).is_some() {
             format!("fetch it again with `undertone models pull {name}`")
         } else {
             format!("remove it with `undertone models remove {name}` and import it again")

@@ -60,7 +60,7 @@ pub(crate) fn fetch(
         at = Repo::with_revision(repo.to_owned(), RepoType::Model, commit);
     }
     let total_bytes = remotes.iter().fold(0u64, |sum, file| sum.saturating_add(file.size_bytes));
-    let here_bytes = super::bytes_below(&job.files, 2) + super::bytes_below(cache.path(), 4);
+    let here_bytes = disk::bytes_below(&job.files, 2) + disk::bytes_below(cache.path(), 4);
     disk::check_space(&job.files, &job.model.name, total_bytes.saturating_sub(here_bytes))?;
     job.progress.start(&job.model.name, total_bytes);
     let mut entries = Vec::new();

@@ -6,9 +6,12 @@ pub(crate) mod pip;
 
 use super::catalogue::{Model, Source};
 use super::config::StoreConfig;
-use super::manifest::FileEntry;
+use super::manifest::{FileEntry, Manifest};
 use super::progress::Progress;
-use crate::exit::Failure;
+use super::pull::{Pulled, check_shape};
+use super::{Store, disk, interrupt};
+use crate::exit::{Exit, Failure};
+use anyhow::{Context as _, Result};
 use std::path::{Path, PathBuf};
 
 /// What a source works with.
@@ -38,7 +41,7 @@ impl Job<'_> {
     /// The place of a file of the model, with its folder made.
     fn staged(&self, name: &str) -> Result<PathBuf, Failure> {
         let path = self.files.join(name);
-        super::disk::make_folder(path.parent().unwrap_or(&self.files))?;
+        disk::make_folder(path.parent().unwrap_or(&self.files))?;
         Ok(path)
     }
 }
@@ -55,12 +58,64 @@ pub(crate) fn fetch(job: &mut Job<'_>, source: &Source) -> Result<Fetched, Failu
     }
 }
 
-/// Sizes of the files below a folder, a few folders deep: how far a running download is.
-pub(crate) fn bytes_below(folder: &Path, depth: usize) -> u64 {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().take(1000).flatten();
-    entries.fold(0, |sum, entry| match entry.metadata() {
-        Ok(metadata) if metadata.is_dir() && depth > 0 => sum + bytes_below(&entry.path(), depth - 1),
-        Ok(metadata) if metadata.is_file() => sum + metadata.len(),
-        _ => sum,
-    })
+impl Store {
+    /// Fetches a model that is not there whole. What an earlier, broken pull fetched is used.
+    ///
+    /// # Errors
+    /// Those of [`Store::pull`].
+    pub(super) fn fetch(&self, model: &Model, progress: &mut dyn Progress) -> Result<Pulled> {
+        let _lock = self.lock(&model.name, progress)?;
+        // Another process may have fetched it while this one waited.
+        if let Ok(Some(ready)) = self.installed_and_whole(&model.name, progress) {
+            return Ok(Pulled::Already(ready));
+        }
+        let _guard = interrupt::Guard::set();
+        let staging = self.staging(&model.name);
+        let fetched = self.fetch_from_any(model, &staging, progress)?;
+        progress.finish();
+        let mut ready = Manifest::new(&model.name, model.kind, model.format);
+        ready.title.clone_from(&model.title);
+        ready.licence.clone_from(&model.licence);
+        ready.source = fetched.source;
+        ready.files = fetched.files;
+        check_shape(&ready, &staging.join("files"))?;
+        self.install(&staging, ready)?;
+        let ready = self.installed_and_whole(&model.name, progress)?;
+        Ok(Pulled::Fetched(ready.context("the model vanished while it was installed")?))
+    }
+
+    fn fetch_from_any(
+        &self,
+        model: &Model,
+        staging: &Path,
+        progress: &mut dyn Progress,
+    ) -> Result<Fetched, Failure> {
+        let mut problems = Vec::new();
+        for source in &model.sources {
+            progress.note(&announcement(model, source));
+            let mut job = Job {
+                config: self.config(),
+                model,
+                files: staging.join("files"),
+                scratch: staging.join("scratch"),
+                progress,
+            };
+            disk::make_folder(&job.files)?;
+            disk::make_folder(&job.scratch)?;
+            let result = fetch(&mut job, source);
+            job.progress.finish();
+            match result {
+                Ok(fetched) => return Ok(fetched),
+                Err(failure) if failure.exit == Exit::Network => problems.push(failure.message),
+                // A full disk is as full for the next source.
+                Err(failure) => return Err(failure),
+            }
+        }
+        let what = format!("{} could not be fetched: {}", model.name, problems.join("; then "));
+        Err(Failure::new(Exit::Network, what))
+    }
+}
+
+fn announcement(model: &Model, source: &Source) -> String {
+    format!("fetching {} ({} MB) from {}", model.name, model.size_mb, source.describe())
 }

