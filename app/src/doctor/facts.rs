@@ -145,7 +145,8 @@ impl Session {
             (None, Some(_)) => Some("X11"),
             (None, None) => None,
         };
-        let microphones = capture::devices().map_err(|e| e.to_string());
+        // Without a desktop nobody dictates, and ALSA complains of what it lacks.
+        let microphones = desktop.map_or(Ok(Vec::new()), |_| capture::devices().map_err(|e| e.to_string()));
         let names =
             microphones.map(|all| all.into_iter().filter(|d| !d.is_monitor).map(|d| d.name).collect());
         Session {

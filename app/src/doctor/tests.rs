@@ -1,8 +1,8 @@
 use super::facts::Session;
 use super::*;
 use undertone_engine::Isa;
-use undertone_engine::telemetry::gpu::ThrottleReason;
 use undertone_engine::telemetry::GpuReading;
+use undertone_engine::telemetry::gpu::ThrottleReason;
 use undertone_engine::telemetry::host::HostReading;
 
 /// A machine on which nothing is to be done.

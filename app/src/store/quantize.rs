@@ -68,6 +68,7 @@ impl Store {
         disk::check_space(path, "the model", quantized.len_bytes())?;
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = disk::readable_by_all(folder).map_err(|e| failed(&e))?;
+        let _doomed = interrupt::Doomed::file(file.path());
         let written = write(&quantized, path, file.as_file_mut(), progress);
         progress.finish();
         written?;
