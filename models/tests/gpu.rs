@@ -7,11 +7,12 @@
 mod common;
 
 use candle_core::{Device, Tensor};
+use std::path::Path;
 use undertone_kernels::Isa;
 use undertone_kernels::gpu::Gpu;
 use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::kv_cache::{KvCache, KvType};
-use undertone_models::whisper::{AudioContext, Mel, Whisper};
+use undertone_models::whisper::{AudioContext, Mel, Quantized, QuantizedType, Whisper};
 
 /// The device, and the processor's exact arithmetic to compare it with.
 fn gpu() -> Gpu {
@@ -140,14 +141,27 @@ fn hear(model: &Whisper) -> (Vec<Vec<f32>>, Vec<Vec<f32>>, Mel) {
 
 #[test]
 fn whisper_hears_the_same_on_a_gpu() {
-    let path = common::model_dir("whisper-tiny.en");
-    let device = hear(&Whisper::open_on(&path, &gpu()).unwrap());
-    let host = hear(&Whisper::open_on_bytes(&path).unwrap());
+    whisper(&common::model_dir("whisper-tiny.en"), [0.02, 0.25]);
+}
+
+/// Its encoder multiplies bytes, on both.
+#[test]
+fn a_quantized_whisper_hears_the_same_on_a_gpu() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ggml-q5_0.bin");
+    let model = Quantized::new(&common::model_dir("whisper-tiny.en"), QuantizedType::Q5_0).unwrap();
+    model.write(&mut std::fs::File::create(&path).unwrap(), |_| ()).unwrap();
+    whisper(&path, [0.05, 0.25]);
+}
+
+fn whisper(path: &Path, [features_off, logits_off]: [f32; 2]) {
+    let device = hear(&Whisper::open_on(path, &gpu()).unwrap());
+    let host = hear(&Whisper::open_on_bytes(path).unwrap());
     let rows = &device.1;
     assert_eq!([&rows[14], &rows[19], &rows[21]], [&rows[22], &rows[23], &rows[24]], "alone as among others");
     assert_eq!(device.2.frames(), host.2.frames());
     let off = device.2.data.iter().zip(&host.2.data).map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
     assert!(off < 1e-4, "log-mel: {off}");
-    agree(&device.0, &host.0, 0.02, "features");
-    agree(&device.1, &host.1, 0.25, "logits");
+    agree(&device.0, &host.0, features_off, "features");
+    agree(&device.1, &host.1, logits_off, "logits");
 }
