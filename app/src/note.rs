@@ -68,7 +68,7 @@ fn append(path: &Path, line: &str) -> io::Result<()> {
     if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let parent = crate::store::disk::folder_of(path);
     fs::create_dir_all(parent)?;
     let mut options = OpenOptions::new();
     options.read(true).append(true).create(true);

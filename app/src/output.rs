@@ -1,11 +1,26 @@
 //! Results as text, JSON and subtitles.
 
+use anyhow::Result;
 use serde_json::{Map, Value, json};
+use std::io::{self, Write as _};
 use std::path::Path;
 use undertone_engine::Dictation;
 use undertone_engine::load::LoadTimes;
 use undertone_engine::telemetry::memory::peak_resident_bytes;
 use undertone_engine::telemetry::{Stage, StageTimes};
+
+/// Writes a line to stdout.
+pub(crate) fn say(line: &str) -> Result<()> {
+    print(format!("{line}\n").as_bytes())
+}
+
+/// Writes to stdout; a reader that has gone (`| head`) ends the output, not the program.
+pub(crate) fn print(bytes: &[u8]) -> Result<()> {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
 
 /// What JSON says of one file besides its dictation.
 pub(crate) struct Context<'a> {

@@ -6,9 +6,12 @@
 
 #[path = "../../models/tests/common/mod.rs"]
 mod common;
+#[path = "store/gguf.rs"]
+mod gguf;
 #[path = "watch/mod.rs"]
 mod watch;
 
+use gguf::gguf;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -64,8 +67,8 @@ impl Bench {
 
     /// A bundle of one tiny model.
     fn tiny(&self) -> PathBuf {
-        let gguf = self.path("tiny.gguf");
-        fs::write(&gguf, gguf_of(300_000)).unwrap();
+        let tiny = self.path("tiny.gguf");
+        fs::write(&tiny, gguf(300_000)).unwrap();
         let store = self.path("store");
         for args in [
             &["models", "import", "tiny.gguf"][..],
@@ -93,24 +96,6 @@ impl Bench {
         }
         found
     }
-}
-
-/// A GGUF header of a llama model, and bytes that do not compress.
-fn gguf_of(size: usize) -> Vec<u8> {
-    let mut bytes = b"GGUF\x03\0\0\0".to_vec();
-    bytes.extend(0u64.to_le_bytes());
-    bytes.extend(1u64.to_le_bytes());
-    bytes.extend(20u64.to_le_bytes());
-    bytes.extend(b"general.architecture");
-    bytes.extend(8u32.to_le_bytes());
-    bytes.extend(5u64.to_le_bytes());
-    bytes.extend(b"llama");
-    let mut state = 1u32;
-    while bytes.len() < size {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        bytes.push((state >> 24) as u8);
-    }
-    bytes
 }
 
 #[track_caller]

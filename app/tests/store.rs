@@ -10,10 +10,13 @@ mod bench;
 mod common;
 #[path = "store/full_disk.rs"]
 mod full_disk;
+#[path = "store/gguf.rs"]
+mod gguf;
 #[path = "store/hub.rs"]
 mod hub;
 
-use bench::{Bench, Ran, flip_byte, gguf, sha256};
+use bench::{Bench, Ran, flip_byte, sha256};
+use gguf::gguf;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;

@@ -54,6 +54,11 @@ impl BlockType {
         })
     }
 
+    /// GGML's number of the type; `None` for those that only CTranslate2 has.
+    pub fn to_ggml(self) -> Option<u32> {
+        (0..=30).find(|id| BlockType::from_ggml(*id) == Some(self))
+    }
+
     /// Weights a block.
     pub fn block_len(self) -> usize {
         match self {

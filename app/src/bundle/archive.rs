@@ -5,7 +5,7 @@ use super::signature::{self, Signed};
 use super::{FOLDER, INDEX, SIGNATURE, SUMS};
 use crate::exit::{Exit, Failure};
 use crate::store::disk;
-use crate::store::hashing::Hasher;
+use crate::store::hashing::{Hashed, Hasher};
 use crate::store::progress::Progress;
 use minisign_verify::PublicKey;
 use std::fs::File;
@@ -41,33 +41,15 @@ fn header(entry: &Entry) -> io::Result<tar::Header> {
     Ok(header)
 }
 
-/// Hashes what passes to the bytes of the file.
-struct Sealing<W> {
-    out: W,
-    hasher: Hasher,
-}
-
-impl<W: Write> Write for Sealing<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let count = self.out.write(bytes)?;
-        self.hasher.feed(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
-}
-
 /// Writes a bundle.
 pub(crate) struct Writer<W: Write> {
-    tar: tar::Builder<Encoder<'static, Sealing<W>>>,
+    tar: tar::Builder<Encoder<'static, Hashed<W>>>,
 }
 
 impl<W: Write> Writer<W> {
     /// A bundle to be written to `out`.
     pub(crate) fn new(out: W) -> io::Result<Self> {
-        let mut encoder = Encoder::new(Sealing { out, hasher: Hasher::default() }, LEVEL)?;
+        let mut encoder = Encoder::new(Hashed::new(out), LEVEL)?;
         encoder.include_checksum(true)?;
         Ok(Self { tar: tar::Builder::new(encoder) })
     }
@@ -79,28 +61,14 @@ impl<W: Write> Writer<W> {
 
     /// Ends the archive and seals it.
     pub(crate) fn finish(self) -> io::Result<W> {
-        let Sealing { mut out, hasher } = self.tar.into_inner()?.finish()?;
+        let Hashed { inner: mut out, hasher } = self.tar.into_inner()?.finish()?;
         out.write_all(&SEAL_HEAD)?;
         out.write_all(&hasher.bytes())?;
         Ok(out)
     }
 }
 
-/// Hashes what passes from the bytes of the file.
-struct Watched<R> {
-    from: R,
-    hasher: Hasher,
-}
-
-impl<R: Read> Read for Watched<R> {
-    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        let count = self.from.read(bytes)?;
-        self.hasher.feed(bytes.get(..count).unwrap_or_default());
-        Ok(count)
-    }
-}
-
-type Stream = Decoder<'static, BufReader<Watched<io::Take<File>>>>;
+type Stream = Decoder<'static, BufReader<Hashed<io::Take<File>>>>;
 
 /// Meets the files of a bundle in their order.
 pub(crate) trait Visit {
@@ -145,7 +113,7 @@ pub(crate) fn walk(
     progress: &mut dyn Progress,
 ) -> anyhow::Result<Head> {
     let (file, body_bytes, seal) = open(path)?;
-    let watched = Watched { from: file.take(body_bytes), hasher: Hasher::default() };
+    let watched = Hashed::new(file.take(body_bytes));
     let unreadable = |error: io::Error| damaged(path, "its beginning", &error);
     let buffered = BufReader::with_capacity(CHUNK_BYTES, watched);
     let decoder = Decoder::with_buffer(buffered).map_err(unreadable)?.single_frame();
@@ -247,9 +215,7 @@ impl<'a> Walk<'a> {
         let index_bytes = self.small(INDEX, &mut ahead)?;
         let sums = Sums::parse(&sums_bytes)
             .map_err(|problem| self.bad(format!("cannot be used: {SUMS} {problem}")))?;
-        let mut hasher = Hasher::default();
-        hasher.feed(&index_bytes);
-        if hasher.hex() != sums.hash(0) {
+        if sha256(&index_bytes) != sums.hash(0) {
             return Err(self.bad(format!("is damaged: {INDEX} does not have its SHA-256")));
         }
         let index = Index::parse(&index_bytes)

@@ -8,12 +8,12 @@ use super::signature::Signer;
 use super::{sbom, signature};
 use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
+use crate::output::{print, say};
 use crate::store::config::StoreConfig;
 use crate::store::disk::megabytes;
 use crate::store::progress::Terminal;
 use crate::store::{CATALOGUE, DEFAULT_SPEECH, DEFAULT_TEXT, Store};
 use anyhow::Result;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 /// What goes into every bundle beside the program and the models.
@@ -85,7 +85,7 @@ pub(crate) fn run(args: &BundleArgs) -> Result<Exit> {
         }
         Action::Install { file, to, public_key } => bring(file, to.as_deref(), public_key.as_deref()),
         Action::Verify { file, public_key } => verify(file, public_key.as_deref()),
-        Action::Sbom => write(&sbom::document(&sbom::dependencies()?, None, &[])?),
+        Action::Sbom => print(&sbom::document(&sbom::dependencies()?, None, &[])?),
     }
     .map(|()| Exit::Ok)
 }
@@ -145,16 +145,4 @@ fn program() -> Result<PathBuf> {
     std::env::current_exe().map_err(|error| {
         Failure::new(Exit::Internal, format!("the running program cannot be found: {error}")).into()
     })
-}
-
-fn say(line: &str) -> Result<()> {
-    write(format!("{line}\n").as_bytes())
-}
-
-/// Writes; a reader that has gone (`| head`) ends the output, not the program.
-fn write(bytes: &[u8]) -> Result<()> {
-    match io::stdout().lock().write_all(bytes) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }

@@ -15,7 +15,6 @@ use crate::store::{Store, disk};
 use anyhow::{Context as _, Result};
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// What a bundle is made of.
@@ -154,16 +153,14 @@ fn model_licences(models: &[Manifest]) -> String {
 }
 
 fn write(output: &Path, head: &[Piece], pieces: &[Piece], progress: &mut dyn Progress) -> Result<u64> {
-    let folder = output.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = disk::folder_of(output);
     if output.file_name().is_none() || output.is_dir() {
         let what = format!("{} is a folder: name the file to write", output.display());
         return Err(Failure::new(Exit::Usage, what).into());
     }
     let fail = |error: io::Error| disk::write_failure(output, &error);
-    let file = tempfile::Builder::new().prefix(".undertone-bundle-").tempfile_in(folder).map_err(fail)?;
+    let file = disk::readable_by_all(folder).map_err(fail)?;
     let doomed = Doomed::file(file.path());
-    // tempfile makes files private; a bundle holds nothing that is.
-    file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).map_err(fail)?;
     let total_bytes = pieces.iter().fold(0u64, |sum, piece| sum.saturating_add(piece.entry.size_bytes));
     progress.start(&format!("writing {}", output.display()), total_bytes);
     let mut writer = Writer::new(BufWriter::with_capacity(1 << 20, file)).map_err(fail)?;

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use undertone_engine::Isa;
 use undertone_engine::gpu;
+use undertone_engine::plan::mebibytes;
 use undertone_engine::telemetry::gpu::Gpu;
 use undertone_engine::telemetry::host::HostReading;
 use undertone_engine::telemetry::{GpuReading, memory};
@@ -86,8 +87,7 @@ impl Facts {
                 Ok(gpu) => {
                     let (free, all) = gpu.memory_bytes;
                     let (major, minor) = (gpu.capability / 10, gpu.capability % 10);
-                    let mib = |bytes| undertone_engine::plan::mebibytes(bytes);
-                    let memory = format!("{} of {} free", mib(free), mib(all));
+                    let memory = format!("{} of {} free", mebibytes(free), mebibytes(all));
                     Ok(format!("{gpu}: {}, compute capability {major}.{minor}, {memory}", gpu.name))
                 }
                 Err(why) => Err(why.to_string()),

@@ -89,17 +89,7 @@ pub(super) const CHECKS: &[Check] = &[
         judge: memory,
     },
     Check { name: "swap", about: "Memory that was written to the disk.", cases: &[&SWAPPING], judge: swap },
-    Check {
-        name: "config",
-        about: "The file of the settings.",
-        cases: &[&BAD_CONFIG],
-        judge: |f| {
-            tried(
-                &f.config.as_ref().map(|path| path.display().to_string()).map_err(Clone::clone),
-                &BAD_CONFIG,
-            )
-        },
-    },
+    Check { name: "config", about: "The file of the settings.", cases: &[&BAD_CONFIG], judge: config },
     Check {
         name: "models",
         about: "Whether the models of the settings are here and unchanged.",
@@ -356,6 +346,10 @@ fn swap(f: &Facts) -> Option<Judged> {
         all => format!("{} of {} in use", mebibytes(used as usize), mebibytes(all as usize)),
     };
     judged(what, &[(used > all / 2, &SWAPPING)])
+}
+
+fn config(f: &Facts) -> Option<Judged> {
+    tried(&f.config.clone().map(|path| path.display().to_string()), &BAD_CONFIG)
 }
 
 fn models(f: &Facts) -> Option<Judged> {

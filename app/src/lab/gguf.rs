@@ -1,7 +1,7 @@
 //! A GGUF file (version 3) of a shape, a vocabulary and random weights.
 
 use super::fill::TensorWriter;
-use super::quant::{Quant, ggml_id};
+use super::quant::Quant;
 use super::shapes::TextShape;
 use super::vocabulary::Vocabulary;
 use std::fs::File;
@@ -71,7 +71,7 @@ pub(super) fn write(file: File, model: &TextShape, quant: Quant, seed: u64, spar
         head.extend((tensor.dims.len() as u32).to_le_bytes());
         // The fastest dimension first.
         tensor.dims.iter().rev().for_each(|d| head.extend((*d as u64).to_le_bytes()));
-        head.extend(ggml_id(ty).to_le_bytes());
+        head.extend(ty.to_ggml().unwrap_or(0).to_le_bytes());
         head.extend((offset as u64).to_le_bytes());
         let rows: usize = tensor.dims[..tensor.dims.len() - 1].iter().product();
         let row_bytes =

@@ -2,9 +2,10 @@
 
 use super::run::record;
 use crate::exit::{Exit, Failure};
+use crate::store::disk;
 use anyhow::Result;
 use std::io::{BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct MergeArgs {
@@ -23,8 +24,7 @@ pub(crate) fn run(args: &MergeArgs) -> Result<Exit> {
     let records = record::distinct(records);
     let full =
         |e: std::io::Error| Failure::new(Exit::Disk, format!("cannot write {}: {e}", args.output.display()));
-    let folder = args.output.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let file = tempfile::NamedTempFile::new_in(folder).map_err(full)?;
+    let file = tempfile::NamedTempFile::new_in(disk::folder_of(&args.output)).map_err(full)?;
     let mut out = BufWriter::new(&file);
     for record in &records {
         serde_json::to_writer(&mut out, record)?;

@@ -95,8 +95,3 @@ impl Quant {
 fn more_bits(layer: usize, layers: usize) -> bool {
     layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2
 }
-
-/// GGML's number of a type.
-pub(super) fn ggml_id(ty: BlockType) -> u32 {
-    (0..64).find(|id| BlockType::from_ggml(*id) == Some(ty)).unwrap_or(0)
-}

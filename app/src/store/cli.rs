@@ -10,9 +10,10 @@ use super::progress::Terminal;
 use super::pull::Pulled;
 use super::verify::FileState;
 use crate::exit::{Exit, Failure};
+use crate::output::say;
 use anyhow::Result;
 use serde::Serialize;
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 use undertone_models::whisper::QuantizedType;
 
@@ -113,14 +114,6 @@ pub(crate) fn run(args: &ModelsArgs) -> Result<Exit> {
         Action::Where { name: Some(name) } => say(&store.resolve(name, None)?.path.display().to_string()),
     }
     .map(|()| Exit::Ok)
-}
-
-/// Writes a line; a reader that has gone (`| head`) ends the output, not the program.
-fn say(line: &str) -> Result<()> {
-    match writeln!(io::stdout().lock(), "{line}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(()),
-    }
 }
 
 /// One line of the list, and one object of its JSON form.

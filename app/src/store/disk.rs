@@ -50,7 +50,12 @@ pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     write().map_err(|error| write_failure(path, &error))
 }
 
-/// A file without its name yet: tempfile makes files private, a model store may be read by others.
+/// The folder that a file as the user names it lies in.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// A file without its name yet: tempfile makes files private, models and bundles may be read by others.
 pub(crate) fn readable_by_all(folder: &Path) -> io::Result<NamedTempFile> {
     let file = tempfile::Builder::new().prefix(".writing-").tempfile_in(folder)?;
     #[cfg(unix)]

@@ -30,6 +30,39 @@ impl Hasher {
     }
 }
 
+/// Hashes what passes to or from `inner`.
+pub(crate) struct Hashed<T> {
+    pub(crate) inner: T,
+    pub(crate) hasher: Hasher,
+}
+
+impl<T> Hashed<T> {
+    /// Nothing has passed yet.
+    pub(crate) fn new(inner: T) -> Self {
+        Self { inner, hasher: Hasher::default() }
+    }
+}
+
+impl<W: Write> Write for Hashed<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(bytes)?;
+        self.hasher.feed(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(bytes)?;
+        self.hasher.feed(bytes.get(..count).unwrap_or_default());
+        Ok(count)
+    }
+}
+
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('?');

@@ -1,7 +1,7 @@
 //! A smaller copy of a speech model.
 
 use super::disk;
-use super::hashing::Hasher;
+use super::hashing::Hashed;
 use super::kinds::{Format, Kind, ModelPath};
 use super::manifest::{FileEntry, Manifest};
 use super::names;
@@ -10,7 +10,7 @@ use super::{Store, interrupt};
 use crate::exit::{Exit, Failure};
 use anyhow::Result;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 use undertone_models::whisper::{Quantized, QuantizedType, WriteError};
 
@@ -66,8 +66,7 @@ impl Store {
         }
         let _guard = interrupt::Guard::set();
         disk::check_space(path, "the model", quantized.len_bytes())?;
-        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = disk::readable_by_all(folder).map_err(|e| failed(&e))?;
+        let mut file = disk::readable_by_all(disk::folder_of(path)).map_err(|e| failed(&e))?;
         let _doomed = interrupt::Doomed::file(file.path());
         let written = write(&quantized, path, file.as_file_mut(), progress);
         progress.finish();
@@ -87,29 +86,11 @@ impl Store {
 /// Writes the model to `path`, and to the disk; its SHA-256.
 fn write(model: &Quantized, path: &Path, file: &mut File, progress: &mut dyn Progress) -> Result<String> {
     progress.start("quantizing", model.len_bytes());
-    let mut out = Hashed { file, hasher: Hasher::default() };
+    let mut out = Hashed::new(file);
     let written = model.write(&mut out, |bytes| progress.advance(bytes));
-    written.and_then(|()| Ok(out.file.sync_all()?)).map_err(|e| match e {
+    written.and_then(|()| Ok(out.inner.sync_all()?)).map_err(|e| match e {
         WriteError::Io(e) => disk::write_failure(path, &e),
         WriteError::Model(e) => Failure::new(Exit::Model, e.to_string()),
     })?;
     Ok(out.hasher.hex())
-}
-
-/// A file whose hash is taken while it is written.
-struct Hashed<'a> {
-    file: &'a mut File,
-    hasher: Hasher,
-}
-
-impl Write for Hashed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hasher.feed(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

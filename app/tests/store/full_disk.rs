@@ -1,6 +1,7 @@
 //! Places that are full, not writable, or in the way.
 
-use crate::bench::{Bench, Ran, gguf};
+use crate::bench::{Bench, Ran};
+use crate::gguf::gguf;
 use crate::one_model;
 use std::fs;
 use std::path::{Path, PathBuf};

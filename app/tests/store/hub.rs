@@ -1,7 +1,8 @@
 //! A hub on the loopback address that answers as hubs do: hashes, commit, ranges; and that can
 //! break off a transfer.
 
-use crate::bench::{Bench, Ran, gguf, sha256};
+use crate::bench::{Bench, Ran, sha256};
+use crate::gguf::gguf;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -25,8 +25,8 @@ pub enum QuantizedType {
     Q6K,
 }
 
-/// Name, blocks, candle's name of them, number as a file's and as a tensor's.
-type Row = (&'static str, BlockType, GgmlDType, i32, i32);
+/// Name, blocks, candle's name of them, number as a file's.
+type Row = (&'static str, BlockType, GgmlDType, usize);
 
 impl QuantizedType {
     /// All of them, smallest first.
@@ -37,14 +37,14 @@ impl QuantizedType {
 
     fn row(self) -> Row {
         match self {
-            QuantizedType::Q4_0 => ("q4_0", BlockType::Q4_0, GgmlDType::Q4_0, 2, 2),
-            QuantizedType::Q4_1 => ("q4_1", BlockType::Q4_1, GgmlDType::Q4_1, 3, 3),
-            QuantizedType::Q8_0 => ("q8_0", BlockType::Q8_0, GgmlDType::Q8_0, 7, 8),
-            QuantizedType::Q5_0 => ("q5_0", BlockType::Q5_0, GgmlDType::Q5_0, 8, 6),
-            QuantizedType::Q5_1 => ("q5_1", BlockType::Q5_1, GgmlDType::Q5_1, 9, 7),
-            QuantizedType::Q4K => ("q4_k", BlockType::Q4K, GgmlDType::Q4K, 12, 12),
-            QuantizedType::Q5K => ("q5_k", BlockType::Q5K, GgmlDType::Q5K, 13, 13),
-            QuantizedType::Q6K => ("q6_k", BlockType::Q6K, GgmlDType::Q6K, 14, 14),
+            QuantizedType::Q4_0 => ("q4_0", BlockType::Q4_0, GgmlDType::Q4_0, 2),
+            QuantizedType::Q4_1 => ("q4_1", BlockType::Q4_1, GgmlDType::Q4_1, 3),
+            QuantizedType::Q8_0 => ("q8_0", BlockType::Q8_0, GgmlDType::Q8_0, 7),
+            QuantizedType::Q5_0 => ("q5_0", BlockType::Q5_0, GgmlDType::Q5_0, 8),
+            QuantizedType::Q5_1 => ("q5_1", BlockType::Q5_1, GgmlDType::Q5_1, 9),
+            QuantizedType::Q4K => ("q4_k", BlockType::Q4K, GgmlDType::Q4K, 12),
+            QuantizedType::Q5K => ("q5_k", BlockType::Q5K, GgmlDType::Q5K, 13),
+            QuantizedType::Q6K => ("q6_k", BlockType::Q6K, GgmlDType::Q6K, 14),
         }
     }
 
@@ -184,7 +184,7 @@ fn head(c: &WhisperConfig, tokens: &[&[u8]], ty: QuantizedType) -> Vec<u8> {
         [c.vocab_size, c.max_source_positions, c.d_model, c.encoder_attention_heads, c.encoder_layers],
     );
     put_i32s(&mut head, [c.max_target_positions, c.d_model, c.decoder_attention_heads, c.decoder_layers]);
-    put_i32s(&mut head, [c.num_mel_bins, VERSION + ty.row().3 as usize]);
+    put_i32s(&mut head, [c.num_mel_bins, VERSION + ty.row().3]);
     let filters = filter_matrix(c.num_mel_bins);
     put_i32s(&mut head, [filters.len(), filters.first().map_or(0, |f| f.len())]);
     filters.iter().flatten().for_each(|w| head.extend(w.to_le_bytes()));
@@ -205,13 +205,13 @@ fn piece(path: &Path, (name, theirs): (&str, String), dims: &[usize], ty: Quanti
         _ => Store::F16,
     };
     let cols = dims.last().copied().unwrap_or(0);
-    let (type_name, block_type, _, _, id) = ty.row();
-    let (id, row_bytes) = match store {
-        Store::F32 => (0, cols.checked_mul(4)),
-        Store::F16 => (1, cols.checked_mul(2)),
-        Store::Blocks => (id, block_type.row_bytes(cols)),
+    let (type_name, block_type, ..) = ty.row();
+    let stored = match store {
+        Store::F32 => BlockType::F32,
+        Store::F16 => BlockType::F16,
+        Store::Blocks => block_type,
     };
-    let Some(row_bytes) = row_bytes else {
+    let (Some(row_bytes), Some(id)) = (stored.row_bytes(cols), stored.to_ggml()) else {
         let fits = QuantizedType::ALL.into_iter().filter(|t| t.block_type().row_bytes(cols).is_some());
         let fits: Vec<&str> = fits.map(QuantizedType::name).collect();
         let (path, blocks, fits) = (path.into(), type_name, fits.join(", "));
