@@ -142,7 +142,8 @@ fn request(args: &PlanArgs, store: &Store) -> Result<PlanRequest> {
     let modes = Mode::built_in().map_err(|e| Failure::new(Exit::Internal, e.to_string()))?;
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
     Ok(PlanRequest {
-        speech,
+        speech: Some(speech),
+        sequences: 1,
         other_quantisations: if text.is_some() { installed_text_models(store)? } else { Vec::new() },
         text,
         device: args.device.device,
@@ -217,12 +218,12 @@ pub(crate) fn text_model_paths(store: &Store) -> Result<Vec<(String, PathBuf)>> 
 fn table(plan: &Plan, request: &PlanRequest, args: &PlanArgs) -> String {
     let mut out = String::new();
     let name = |given: &str| Path::new(given).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let speech = &request.speech;
+    let quantisation = request.speech.as_ref().map_or("", |speech| &speech.quantisation);
     let mut row = |label: &str, value: &str, note: &str| {
         // Writing to a string cannot fail.
         let _ = writeln!(out, "{}", format!("{label:<30}{value:>12}  {note}").trim_end());
     };
-    row("speech model", "", &format!("{} ({})", name(&args.speech_model), speech.quantisation));
+    row("speech model", "", &format!("{} ({quantisation})", name(&args.speech_model)));
     if let Some(text) = &request.text {
         let architecture = &text.architecture.name;
         row("text model", "", &format!("{} ({architecture}, {})", name(&args.text_model), text.quantisation));
@@ -256,7 +257,7 @@ fn report(plan: &Plan, request: &PlanRequest) -> serde_json::Value {
             "trained_context_tokens": t.trained_context_tokens() })
     });
     json!({
-        "speech_model": { "architecture": "whisper", "quantisation": request.speech.quantisation },
+        "speech_model": { "architecture": "whisper", "quantisation": request.speech.as_ref().map(|s| &s.quantisation) },
         "text_model": text,
         "plan": plan,
     })

@@ -310,7 +310,7 @@ impl<'a> Wanted<'a> {
 }
 
 /// What a pass tells of the tokens that may follow one.
-enum Scores {
+pub(crate) enum Scores {
     Logits(Vec<f32>),
     Likeliest(u32),
 }
@@ -335,17 +335,17 @@ fn scores(
 }
 
 /// An answer as it grows.
-struct Answer<'a> {
+pub(crate) struct Answer<'a> {
     tokenizer: &'a Tokenizer,
     one_line: bool,
     licence: Option<Licence>,
     /// The tokens logits are of, in rising order, if not all.
     among: Option<Vec<u32>>,
-    max_tokens: usize,
-    tokens: Vec<u32>,
+    pub(crate) max_tokens: usize,
+    pub(crate) tokens: Vec<u32>,
     bytes: Vec<u8>,
     splitter: Splitter,
-    end: Option<End>,
+    pub(crate) end: Option<End>,
 }
 
 /// Tokens tried one by one before the likeliest are sorted.
@@ -354,7 +354,7 @@ const FIRST_TRIES: usize = 4;
 const SORTED_FIRST: usize = 256;
 
 impl<'a> Answer<'a> {
-    fn new(tokenizer: &'a Tokenizer) -> Answer<'a> {
+    pub(crate) fn new(tokenizer: &'a Tokenizer) -> Answer<'a> {
         let (tokens, bytes, splitter) = Default::default();
         let (one_line, licence, among, max_tokens, end) = Default::default();
         Answer { tokenizer, one_line, licence, among, max_tokens, tokens, bytes, splitter, end }
@@ -366,7 +366,7 @@ impl<'a> Answer<'a> {
     }
 
     /// Takes the likeliest token that is licensed; `false` once the answer has come to its end.
-    fn choose(&mut self, scores: &mut Scores) -> bool {
+    pub(crate) fn choose(&mut self, scores: &mut Scores) -> bool {
         if self.tokens.len() >= self.max_tokens {
             self.end = Some(End::Limit);
             return false;
@@ -466,14 +466,14 @@ impl<'a> Answer<'a> {
     }
 
     /// All bytes so far as text; a character still in the making is left out.
-    fn written(&self) -> std::borrow::Cow<'_, str> {
+    pub(crate) fn written(&self) -> std::borrow::Cow<'_, str> {
         match std::str::from_utf8(&self.bytes) {
             Err(e) if e.error_len().is_none() => String::from_utf8_lossy(&self.bytes[..e.valid_up_to()]),
             _ => String::from_utf8_lossy(&self.bytes),
         }
     }
 
-    fn finish(mut self) -> Generated {
+    pub(crate) fn finish(mut self) -> Generated {
         // An edit of the transcript is speech, whatever it looks like.
         let text = match self.licence {
             Some(_) => String::from_utf8_lossy(&self.bytes).into_owned(),

@@ -4,6 +4,8 @@
 
 /// Audio files to mono samples at 16 kHz.
 pub mod audio;
+/// Many prompts, several at a time.
+pub mod batch;
 /// What a model thinks and what it says.
 pub mod channels;
 /// Clean-up without a model, and what a model's clean-up may be.

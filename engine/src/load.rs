@@ -1,5 +1,5 @@
 use crate::cleanup::Cleaner;
-use crate::config::EngineConfig;
+use crate::config::{EngineConfig, Uploading};
 use crate::control::Control;
 use crate::error::{EngineError, Result};
 use crate::pipeline::{Pipeline, Request};
@@ -12,7 +12,7 @@ use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use undertone_kernels::gpu::Gpu;
+use undertone_kernels::gpu::{Available, Gpu};
 use undertone_models::causal_lm::CausalLm;
 use undertone_models::footprint::{SpeechFootprint, TextFootprint};
 use undertone_models::weights::MappedFile;
@@ -75,9 +75,7 @@ impl Loaded {
 
         let gpu = config.gpu.as_ref().map(|gpu| gpu.open(plan.reserve_bytes())).transpose();
         let gpu = gpu.map_err(EngineError::Gpu)?;
-        if let (Some(gpu), Some(uploading)) = (&gpu, &config.uploading) {
-            gpu.tell_of_writes(Some(Box::new(uploading.count(plan.weights_bytes()))));
-        }
+        let uploads = Uploads::begin(gpu.as_ref(), config.uploading.as_ref(), &plan);
 
         let start = Instant::now();
         let whisper = match gpu.as_ref().filter(|_| !plan.settings.whisper_on_cpu) {
@@ -93,10 +91,7 @@ impl Loaded {
         let cleaner = match text_model(config, &plan) {
             None => None,
             Some(path) => {
-                let lm = match &gpu {
-                    None => CausalLm::open(path)?,
-                    Some(gpu) => CausalLm::open_on(path, gpu)?,
-                };
+                let lm = open_text(path, gpu.as_ref())?;
                 files.extend_from_slice(lm.files());
                 let mut cleaner = Cleaner::new(lm, settings.context_tokens, settings.kv)?;
                 cleaner.generator.set_speculation(config.speculate);
@@ -104,10 +99,7 @@ impl Loaded {
                 Some(cleaner)
             }
         };
-        if let (Some(gpu), Some(uploading)) = (&gpu, &config.uploading) {
-            gpu.tell_of_writes(None);
-            uploading.end(plan.weights_bytes());
-        }
+        uploads.end();
         let pipeline = Pipeline { vad: Vad::new(VadSettings::default()), transcriber, cleaner, modes };
         let watch = Watch::new();
         let mut loaded = Loaded { pipeline, plan, times, pool, files, watch, gpu, base_bytes };
@@ -207,6 +199,34 @@ impl Loaded {
     }
 }
 
+/// A language model on its device.
+pub(crate) fn open_text(path: &Path, gpu: Option<&Gpu>) -> Result<CausalLm> {
+    Ok(match gpu {
+        None => CausalLm::open(path)?,
+        Some(gpu) => CausalLm::open_on(path, gpu)?,
+    })
+}
+
+/// Weights on their way to a GPU, and who is told of them.
+pub(crate) struct Uploads<'a>(Option<(&'a Gpu, &'a Uploading, usize)>);
+
+impl<'a> Uploads<'a> {
+    pub(crate) fn begin(gpu: Option<&'a Gpu>, told: Option<&'a Uploading>, plan: &Plan) -> Uploads<'a> {
+        let uploads = gpu.zip(told).map(|(gpu, told)| (gpu, told, plan.weights_bytes()));
+        if let Some((gpu, told, bytes)) = uploads {
+            gpu.tell_of_writes(Some(Box::new(told.count(bytes))));
+        }
+        Uploads(uploads)
+    }
+
+    pub(crate) fn end(self) {
+        if let Some((gpu, told, bytes)) = self.0 {
+            gpu.tell_of_writes(None);
+            told.end(bytes);
+        }
+    }
+}
+
 /// Part of the mapped weights that is in memory, from 0 to 1; `None` where the system does not tell or none are
 /// mapped.
 pub(crate) fn resident_fraction(files: &[Arc<MappedFile>]) -> Option<f64> {
@@ -230,24 +250,30 @@ fn pool(threads: Option<usize>) -> Result<Arc<ThreadPool>> {
     pool.map(Arc::new).map_err(|e| EngineError::Thread(e.to_string()))
 }
 
+/// Bytes there are for models where none were named.
+pub(crate) fn free_bytes(gpu: Option<&Available>) -> usize {
+    let free_bytes = match gpu {
+        // The context is in the plan.
+        Some(gpu) => Some(gpu.memory_bytes.0 + gpu.context_bytes.unwrap_or(0)),
+        None => memory::available_bytes(),
+    };
+    free_bytes.unwrap_or(usize::MAX)
+}
+
 /// The plan for an engine of `config` that keeps the prefixes of the modes `warm`.
 fn plan(config: &EngineConfig, warm: &[&Mode], threads: usize) -> Result<Plan> {
     let read = |path: &PathBuf| TextFootprint::read(path);
     // A file that cannot be planned is no remedy.
     let others =
         config.other_quantisations.iter().filter_map(|(name, path)| Some((name.clone(), read(path).ok()?)));
-    let free_bytes = || match &config.gpu {
-        // The context is in the plan.
-        Some(gpu) => Some(gpu.memory_bytes.0 + gpu.context_bytes.unwrap_or(0)),
-        None => memory::available_bytes(),
-    };
     let request = PlanRequest {
-        speech: SpeechFootprint::read(&config.speech_model)?,
+        speech: Some(SpeechFootprint::read(&config.speech_model)?),
+        sequences: 1,
         text: config.text_model.as_ref().map(read).transpose()?,
         other_quantisations: others.collect(),
         device: if config.gpu.is_some() { Device::Cuda } else { Device::Cpu },
         context_bytes: config.gpu.as_ref().and_then(|gpu| gpu.context_bytes),
-        budget_bytes: config.budget_bytes.or_else(free_bytes).unwrap_or(usize::MAX),
+        budget_bytes: config.budget_bytes.unwrap_or_else(|| free_bytes(config.gpu.as_ref())),
         context_tokens: config.context_tokens,
         kv: config.kv,
         max_hypotheses: config.max_hypotheses,

@@ -144,13 +144,8 @@ impl PromptFormat {
     pub fn of(lm: &CausalLm) -> Result<PromptFormat> {
         const SMALL_HIDDEN_SIZE: usize = 1024;
         let follows = lm.architecture().hidden_size >= SMALL_HIDDEN_SIZE;
-        let Some(source) = lm.chat_template().filter(|_| follows) else { return Ok(PromptFormat::Examples) };
-        let text = |id: Option<u32>| id.and_then(|id| lm.tokenizer().special_text(id)).unwrap_or("");
-        let (bos, eos) = (text(lm.tokenizer().bos()), text(lm.tokenizer().eos()));
-        let template = ChatTemplate::new(source, bos, eos);
-        template
-            .map(|t| PromptFormat::Chat(Box::new(t)))
-            .map_err(|e| EngineError::ChatTemplate(e.to_string()))
+        let template = if follows { chat_template(lm)? } else { None };
+        Ok(template.map_or(PromptFormat::Examples, |template| PromptFormat::Chat(Box::new(template))))
     }
 
     /// The prompt that asks `lm` for `text` in `mode`. The text is text and nothing else: whatever it
@@ -198,6 +193,17 @@ impl PromptFormat {
         a.truncate(a.iter().zip(&b).take_while(|(a, b)| a == b).count());
         Ok(a)
     }
+}
+
+/// The chat template of the model's file, where it has one.
+///
+/// # Errors
+/// If it cannot be parsed.
+pub(crate) fn chat_template(lm: &CausalLm) -> Result<Option<ChatTemplate>> {
+    let Some(source) = lm.chat_template() else { return Ok(None) };
+    let text = |id: Option<u32>| id.and_then(|id| lm.tokenizer().special_text(id)).unwrap_or("");
+    let (bos, eos) = (text(lm.tokenizer().bos()), text(lm.tokenizer().eos()));
+    ChatTemplate::new(source, bos, eos).map(Some).map_err(|e| EngineError::ChatTemplate(e.to_string()))
 }
 
 #[cfg(test)]

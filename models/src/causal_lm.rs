@@ -1,12 +1,13 @@
 //! The decoder-only transformer that an [`Architecture`] describes, over mapped GGUF weights.
 
-use crate::architecture::{self, Architecture, LayerAttention};
+use crate::architecture::{self, Architecture};
 use crate::error::{ModelError, Result};
 use crate::gpu::{GpuLm, HeadRows, LmWeights};
 use crate::kv_cache::{KvCache, KvType};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{MappedFile, Weights, gguf::Gguf};
 use candle_core::Tensor;
+use rayon::prelude::*;
 use std::path::Path;
 use std::sync::Arc;
 use undertone_kernels::activation::gated;
@@ -205,7 +206,7 @@ impl CausalLm {
         let position = check(tokens, cache, pass)?;
         let a = &self.architecture;
         let logits = match &self.network {
-            Network::Host(lm) => lm.forward(a, (tokens, position), cache, pass, among)?,
+            Network::Host(lm) => lm.forward(a, tokens, Sequences::One(cache), pass, among)?,
             Network::Gpu(lm) => {
                 let wanted = among.map_or(HeadRows::All, HeadRows::Among);
                 let rows = (pass.rows(tokens.len()), pass.regime());
@@ -226,7 +227,7 @@ impl CausalLm {
         let a = &self.architecture;
         let likeliest = match &self.network {
             Network::Host(lm) => {
-                let logits = lm.forward(a, (tokens, position), cache, pass, None)?;
+                let logits = lm.forward(a, tokens, Sequences::One(cache), pass, None)?;
                 let rows = logits.map(|l| l.to_vec2::<f32>()).transpose()?.unwrap_or_default();
                 rows.iter().map(|row| argmax(row)).collect()
             }
@@ -238,6 +239,43 @@ impl CausalLm {
         cache.advance(tokens.len());
         Ok(likeliest)
     }
+
+    /// Runs one token of each of at most [`MAX_FEW_ROWS`] sequences, each behind what its cache holds: the weights are
+    /// read once for all. Logits `[n, vocab_size]`, bit for bit those of a [`Pass::Decode`] of each alone. (On a GPU
+    /// it is a pass for each.)
+    ///
+    /// # Errors
+    /// As [`CausalLm::forward`]; if there are not as many caches as tokens. Where one fails none is changed.
+    pub fn forward_each(&self, tokens: &[u32], caches: &mut [&mut KvCache]) -> Result<Tensor> {
+        if tokens.is_empty() || tokens.len() > MAX_FEW_ROWS || tokens.len() != caches.len() {
+            return Err(ModelError::PassLength { tokens: tokens.len(), pass: Pass::Decode });
+        }
+        let positions = caches.iter().map(|cache| cache.check(1)).collect::<Result<Vec<_>>>()?;
+        let a = &self.architecture;
+        let logits = match &self.network {
+            Network::Host(lm) => lm.forward(a, tokens, Sequences::Each(caches), Pass::Decode, None)?,
+            Network::Gpu(lm) => {
+                let mut rows = Vec::with_capacity(tokens.len());
+                for ((token, position), cache) in tokens.iter().zip(positions).zip(&mut *caches) {
+                    let behind = (std::slice::from_ref(token), position);
+                    let rows_of = (1, Pass::Decode.regime());
+                    rows.extend(lm.forward(a, behind, cache.gpu_mut()?, rows_of, HeadRows::All)?);
+                }
+                Some(Tensor::cat(&rows, 0)?)
+            }
+        };
+        caches.iter_mut().for_each(|cache| cache.advance(1));
+        logits.ok_or(ModelError::PassLength { tokens: tokens.len(), pass: Pass::Decode })
+    }
+}
+
+/// Whose tokens the rows of a pass are.
+#[derive(Clone, Copy)]
+enum Sequences<'a> {
+    /// One's, that follow each other behind what the cache holds.
+    One(&'a KvCache),
+    /// One of each, behind what its cache holds.
+    Each(&'a [&'a mut KvCache]),
 }
 
 /// Where `tokens` go, if there is room for them and the pass takes so many.
@@ -283,8 +321,8 @@ impl HostLm {
     fn forward(
         &self,
         a: &Architecture,
-        (tokens, position): (&[u32], usize),
-        cache: &KvCache,
+        tokens: &[u32],
+        sequences: Sequences<'_>,
         pass: Pass,
         among: Option<&[u32]>,
     ) -> Result<Option<Tensor>> {
@@ -293,8 +331,8 @@ impl HostLm {
         if a.embedding_scale != 1.0 {
             x = (x * a.embedding_scale as f64)?;
         }
-        for (n, (layer, cache)) in self.layers.iter().zip(cache.layers()?).enumerate() {
-            layer.attend(a, &a.layers[n], &x, position, cache, regime)?;
+        for (n, layer) in self.layers.iter().enumerate() {
+            layer.attend(a, n, &x, sequences, regime)?;
             layer.feed_forward(a, &x, regime)?;
         }
         let (x, regime) = match pass {
@@ -315,14 +353,13 @@ impl HostLm {
 }
 
 impl Layer {
-    /// Adds its attention to `x`.
+    /// Adds its attention, that of the `n`-th layer, to `x`.
     fn attend(
         &self,
         a: &Architecture,
-        reach: &LayerAttention,
+        n: usize,
         x: &Tensor,
-        position: usize,
-        (keys, values): &(Tensor, Tensor),
+        sequences: Sequences<'_>,
         regime: Regime,
     ) -> Result<()> {
         let eps = a.rms_norm_eps;
@@ -332,14 +369,17 @@ impl Layer {
             q = rms_norm(&q, q_norm, eps)?;
             k = rms_norm(&k, k_norm, eps)?;
         }
-        rope(&q, position, &reach.inv_freq, a.pairing)?;
-        rope(&k, position, &reach.inv_freq, a.pairing)?;
-        kv_append(keys, &k.unsqueeze(0)?, position)?;
-        kv_append(values, &v.unsqueeze(0)?, position)?;
-        let kv_len = position + x.dim(0)?;
-        let (window, scale) = (reach.window, a.attention_scale);
-        let spec = Attention { kv_len, causal: true, window, scale, sampled: None, regime };
-        let h = attention(&q.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?;
+        let h = match sequences {
+            Sequences::One(cache) => look_back(a, n, [q, k, v], cache, regime)?,
+            Sequences::Each(caches) => {
+                // Rows of their own, so that what is written in place for one locks no other.
+                let row = |x: &Tensor, i: usize| x.narrow(0, i, 1)?.force_contiguous();
+                let rows = caches.par_iter().enumerate().map(|(i, cache)| {
+                    look_back(a, n, [row(&q, i)?, row(&k, i)?, row(&v, i)?], cache, regime)
+                });
+                Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?
+            }
+        };
         let mut h = linear(&h, &self.out, None, regime)?;
         if let Some(norm) = &self.post_attn_norm {
             h = rms_norm(&h, norm, eps)?;
@@ -379,6 +419,25 @@ impl Layer {
             post_ffn_norm: self.post_ffn_norm.as_deref(),
         }
     }
+}
+
+/// Puts keys and values of layer `n` behind what `cache` holds, and looks back from there.
+fn look_back(
+    a: &Architecture,
+    n: usize,
+    [q, k, v]: [Tensor; 3],
+    cache: &KvCache,
+    regime: Regime,
+) -> Result<Tensor> {
+    let (reach, position, (keys, values)) = (&a.layers[n], cache.len(), &cache.layers()?[n]);
+    rope(&q, position, &reach.inv_freq, a.pairing)?;
+    rope(&k, position, &reach.inv_freq, a.pairing)?;
+    kv_append(keys, &k.unsqueeze(0)?, position)?;
+    kv_append(values, &v.unsqueeze(0)?, position)?;
+    let kv_len = position + q.dim(0)?;
+    let (window, scale) = (reach.window, a.attention_scale);
+    let spec = Attention { kv_len, causal: true, window, scale, sampled: None, regime };
+    Ok(attention(&q.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?)
 }
 
 /// The matrices that are more than looked up: all, but the embedding of a model that has another head.

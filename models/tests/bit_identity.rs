@@ -54,6 +54,56 @@ fn tokens_decoded_together_equal_one_at_a_time() {
 }
 
 #[test]
+fn sequences_decoded_together_equal_each_alone() {
+    for model in MODELS {
+        let lm = CausalLm::open(&common::gguf(model)).unwrap();
+        for kv_type in TYPES {
+            // As different as sequences can be: of one token, within Gemma's window and beyond it.
+            let lengths = [37, 1, 530, 8, 100, 256, 3, 64];
+            let tokens = tokens(&lm, 540);
+            let sequence = |length: usize| (&tokens[..length], &tokens[length..length + 4]);
+            let mut caches: Vec<KvCache> = lengths
+                .iter()
+                .map(|length| {
+                    let mut cache = lm.new_cache(length + 4, kv_type).unwrap();
+                    lm.forward(sequence(*length).0, &mut cache, Pass::Prefill).unwrap();
+                    cache
+                })
+                .collect();
+            let alone: Vec<Vec<u32>> = lengths
+                .iter()
+                .zip(&mut caches)
+                .map(|(length, cache)| {
+                    let next = sequence(*length).1;
+                    let bits = next.iter().flat_map(|t| bits(&lm, &[*t], cache, Pass::Decode)).collect();
+                    cache.rewind(*length);
+                    bits
+                })
+                .collect();
+            let vocab = alone[0].len() / 4;
+            for step in 0..4 {
+                // Fewer each time: those that have ended leave the others as they are.
+                let going = lengths.len() - 2 * step;
+                let next: Vec<u32> = lengths[..going].iter().map(|l| sequence(*l).1[step]).collect();
+                let mut each: Vec<&mut KvCache> = caches[..going].iter_mut().collect();
+                let rows = lm.forward_each(&next, &mut each).unwrap().to_vec2::<f32>().unwrap();
+                for (i, row) in rows.iter().enumerate() {
+                    let row: Vec<u32> = row.iter().map(|l| l.to_bits()).collect();
+                    assert!(row == alone[i][step * vocab..][..vocab], "{model} {kv_type:?} {i} at {step}");
+                }
+                assert_eq!(caches[0].len(), 37 + step + 1);
+            }
+            let (full, free) = caches.split_at_mut(1);
+            let both = lm.forward_each(&[1, 2], &mut [&mut full[0], &mut free[0]]);
+            assert!(both.is_err_and(|e| e.to_string().contains("42")), "the first is full");
+            assert_eq!(free[0].len(), 1 + 4, "and the second as it was");
+            assert!(lm.forward_each(&[], &mut []).is_err());
+            assert!(lm.forward_each(&[1], &mut []).is_err());
+        }
+    }
+}
+
+#[test]
 fn prompts_read_in_pieces_equal_the_whole() {
     for model in MODELS {
         let lm = CausalLm::open(&common::gguf(model)).unwrap();

@@ -43,10 +43,12 @@ pub enum Device {
 /// What is to be loaded, and how much there is for it.
 #[derive(Clone, Debug)]
 pub struct PlanRequest {
-    /// The speech model.
-    pub speech: SpeechFootprint,
+    /// The speech model; none where texts alone are worked on.
+    pub speech: Option<SpeechFootprint>,
     /// The language model; none where rules alone clean.
     pub text: Option<TextFootprint>,
+    /// Sequences the language model has a cache for.
+    pub sequences: usize,
     /// The same language model in other quantisations, by name.
     pub other_quantisations: Vec<(String, TextFootprint)>,
     /// Whose memory is planned.
@@ -182,7 +184,8 @@ impl PlanRequest {
 
     fn lines(&self, settings: &Settings) -> Vec<Line> {
         let on_gpu = self.device == Device::Cuda;
-        let speech = Some(&self.speech).filter(|_| !settings.whisper_on_cpu);
+        let speech = self.speech.as_ref().filter(|_| !settings.whisper_on_cpu);
+        let recording = self.speech.as_ref().filter(|_| !on_gpu);
         let text = self.text(settings);
         let threads = self.threads;
         // A GPU is given the tensors; on the processor the whole file is mapped, and what is made of it at load
@@ -225,14 +228,14 @@ impl PlanRequest {
                 speech.map_or(0, |s| tables(s.owned_bytes, s.tokenizer_bytes))
                     + text.map_or(0, |t| tables(t.owned_bytes, t.tokenizer_bytes)),
             ),
-            line("KV cache, text", settings.context_tokens * kv_position),
+            line("KV cache, text", self.sequences * settings.context_tokens * kv_position),
             line(
                 "KV cache, speech decoder",
                 speech.map_or(0, |s| s.self_cache_bytes(self.max_hypotheses, stored(KvType::F32))),
             ),
             line("KV cache, speech window", speech.map_or(0, |s| s.cross_cache_bytes(stored(KvType::F32)))),
             line("prompt prefixes", slots * kv_position),
-            line("recording", if on_gpu { 0 } else { self.speech.recording_bytes(RECORDING_S) }),
+            line("recording", recording.map_or(0, |speech| speech.recording_bytes(RECORDING_S))),
             line("scratch", scratch),
             estimate("runtime", runtime),
         ];

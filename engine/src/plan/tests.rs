@@ -87,8 +87,9 @@ fn request(rng: &mut SmallRng) -> PlanRequest {
     let stranger = TextFootprint { vocab_size: 7, file_bytes: 1, ..self::text(rng) };
     other_quantisations.push(("stranger".into(), stranger));
     PlanRequest {
-        speech: speech(rng),
+        speech: rng.random_bool(0.9).then(|| speech(rng)),
         text,
+        sequences: rng.random_range(1..9),
         other_quantisations,
         device: if rng.random() { Device::Cpu } else { Device::Cuda },
         context_bytes: rng.random::<bool>().then(|| rng.random_range(100 << 20..600 << 20)),
