@@ -109,7 +109,7 @@ impl EngineArgs {
                 return Err(Failure::new(Exit::Usage, message).into());
             }
         }
-        let gpu = self.gpu()?;
+        let gpu = gpu(self.device)?;
         let mut store_config = StoreConfig::from_env()?;
         store_config.offline |= self.offline;
         let store = Store::open(&store_config)?;
@@ -141,17 +141,20 @@ impl EngineArgs {
         };
         Ok(Chosen { config, speech_model: speech.name, text_model: text.map(|m| m.name), device })
     }
+}
 
-    /// The GPU to compute on, if any: where none was named, the first that can be used.
-    fn gpu(&self) -> Result<Option<Available>> {
-        match self.device {
-            Device::Cpu => Ok(None),
-            Device::Auto => Ok(gpu::find(0).inspect_err(|why| tracing::info!(%why, "on the processor")).ok()),
-            Device::Cuda(n) => gpu::find(n).map(Some).map_err(|why| {
-                let message = format!("device cuda:{n} is not available: {why}; use --device cpu");
-                Failure::new(Exit::Device, message).into()
-            }),
-        }
+/// The GPU to compute on, if any: where none was named, the first that can be used.
+///
+/// # Errors
+/// [`Exit::Device`] if the one that was named cannot be.
+pub(crate) fn gpu(device: Device) -> Result<Option<Available>> {
+    match device {
+        Device::Cpu => Ok(None),
+        Device::Auto => Ok(gpu::find(0).inspect_err(|why| tracing::info!(%why, "on the processor")).ok()),
+        Device::Cuda(n) => gpu::find(n).map(Some).map_err(|why| {
+            let message = format!("device cuda:{n} is not available: {why}; use --device cpu");
+            Failure::new(Exit::Device, message).into()
+        }),
     }
 }
 
@@ -199,7 +202,7 @@ pub(crate) fn start(mut config: EngineConfig) -> Result<undertone_engine::Engine
 }
 
 /// A bar on a terminal while weights go to a GPU.
-fn bar() -> Uploading {
+pub(crate) fn bar() -> Uploading {
     let bar = Mutex::new((Terminal::default(), 0));
     Uploading::new(move |done_bytes, total_bytes| {
         let (terminal, shown_bytes) = &mut *bar.lock().unwrap_or_else(PoisonError::into_inner);

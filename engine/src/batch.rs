@@ -49,7 +49,7 @@ pub struct BatchConfig {
 /// What is asked.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// Token ids, as [`Batch::chat`] and [`Batch::text`] make them.
+    /// Token ids, as [`Prompts`] makes them.
     pub prompt: Vec<u32>,
     /// Tokens written at most, from 1.
     pub max_tokens: usize,
@@ -78,6 +78,12 @@ pub struct Batch {
     pool: ThreadPool,
     plan: Plan,
     _gpu: Option<Gpu>,
+}
+
+/// Makes prompts of texts.
+pub struct Prompts<'a> {
+    lm: &'a CausalLm,
+    template: Option<&'a ChatTemplate>,
 }
 
 /// One sequence's cache.
@@ -145,6 +151,35 @@ impl Batch {
         &self.plan
     }
 
+    /// What makes its prompts.
+    pub fn prompts(&self) -> Prompts<'_> {
+        Prompts { lm: &self.lm, template: self.template.as_ref() }
+    }
+
+    /// Answers what `next` asks until it asks no more, at most `together` at a time (and no more than there are caches
+    /// for). `done` is told of each as it ends, and of those that cannot be asked: that have no prompt, or one longer than
+    /// the context.
+    ///
+    /// # Errors
+    /// The first of `done`, which ends it; if a tensor operation fails.
+    pub fn run<Id: Send, E: From<EngineError> + Send>(
+        &mut self,
+        together: usize,
+        mut next: impl FnMut(&Prompts<'_>) -> Option<(Id, Result<Question>)> + Send,
+        done: impl FnMut(Id, Result<Reply>) -> std::result::Result<(), E> + Send,
+    ) -> std::result::Result<(), E> {
+        let prompts = Prompts { lm: &self.lm, template: self.template.as_ref() };
+        let (lm, free) = (&self.lm, &mut self.free);
+        let together = together.clamp(1, free.len());
+        let mut going = Vec::with_capacity(together);
+        let ended = self.pool.install(|| answer_all(lm, free, &mut going, together, || next(&prompts), done));
+        // What was begun when it ended early.
+        free.extend(going.into_iter().map(|going| going.slot));
+        ended
+    }
+}
+
+impl Prompts<'_> {
     /// The prompt of a conversation, by the chat template of the model's file.
     ///
     /// # Errors
@@ -152,7 +187,7 @@ impl Batch {
     pub fn chat(&self, messages: &[Message<'_>]) -> Result<Vec<u32>> {
         let refused = |what: String| EngineError::ChatTemplate(what);
         let none = || refused("this model has none: give it a prompt instead of messages".into());
-        let template = self.template.as_ref().ok_or_else(none)?;
+        let template = self.template.ok_or_else(none)?;
         let parts = template.render(messages, true, self.lm.tokenizer());
         self.encode(parts.map_err(|e| refused(e.to_string()))?)
     }
@@ -169,26 +204,6 @@ impl Batch {
         self.lm.tokenizer().prepend_bos(&mut parts);
         self.lm.tokenizer().encode_parts(&parts).map_err(EngineError::tokenizer)
     }
-
-    /// Answers what `next` asks until it asks no more, at most `together` at a time (and no more than there are caches
-    /// for). `done` is told of each as it ends, and of those that cannot be asked: longer than the context.
-    ///
-    /// # Errors
-    /// The first of `done`, which ends it; if a tensor operation fails.
-    pub fn run<Id: Send, E: From<EngineError> + Send>(
-        &mut self,
-        together: usize,
-        next: impl FnMut() -> Option<(Id, Question)> + Send,
-        done: impl FnMut(Id, Result<Reply>) -> std::result::Result<(), E> + Send,
-    ) -> std::result::Result<(), E> {
-        let (lm, free) = (&self.lm, &mut self.free);
-        let together = together.clamp(1, free.len());
-        let mut going = Vec::with_capacity(together);
-        let ended = self.pool.install(|| answer_all(lm, free, &mut going, together, next, done));
-        // What was begun when it ended early.
-        free.extend(going.into_iter().map(|going| going.slot));
-        ended
-    }
 }
 
 fn answer_all<'a, Id, E: From<EngineError>>(
@@ -196,15 +211,22 @@ fn answer_all<'a, Id, E: From<EngineError>>(
     free: &mut Vec<Slot>,
     going: &mut Vec<Going<'a, Id>>,
     together: usize,
-    mut next: impl FnMut() -> Option<(Id, Question)>,
+    mut next: impl FnMut() -> Option<(Id, Result<Question>)>,
     mut done: impl FnMut(Id, Result<Reply>) -> std::result::Result<(), E>,
 ) -> std::result::Result<(), E> {
     let mut asking = true;
     loop {
         while asking && going.len() < together {
-            let Some((id, question)) = next() else {
-                asking = false;
-                break;
+            let (id, question) = match next() {
+                Some((id, Ok(question))) => (id, question),
+                Some((id, Err(error))) => {
+                    done(id, Err(error))?;
+                    continue;
+                }
+                None => {
+                    asking = false;
+                    break;
+                }
             };
             let Some(mut slot) = take_best(free, &question.prompt) else { break };
             match slot.read(lm, &question.prompt) {

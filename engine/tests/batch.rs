@@ -46,13 +46,13 @@ fn questions(batch: &Batch) -> Vec<Question> {
         "def add(a, b):",
     ];
     let ask = |(n, text): (usize, &&str)| Question {
-        prompt: batch.text(text).unwrap(),
+        prompt: batch.prompts().text(text).unwrap(),
         max_tokens: [24, 1, 9, 40, 2, 17][n % 6],
         stop: Vec::new(),
     };
     let mut questions: Vec<Question> = texts.iter().enumerate().map(ask).collect();
     let content = "Say hello.";
-    match batch.chat(&[Message { role: Role::User, content }]) {
+    match batch.prompts().chat(&[Message { role: Role::User, content }]) {
         Ok(prompt) => questions.insert(3, Question { prompt, max_tokens: 30, stop: Vec::new() }),
         // Gemma's base model is not made for conversations.
         Err(error) => assert!(error.to_string().contains("give it a prompt instead of messages"), "{error}"),
@@ -66,7 +66,7 @@ fn ask(batch: &mut Batch, together: usize, questions: &[Question]) -> (Vec<Reply
     let (mut replies, mut order) = (vec![None; questions.len()], Vec::new());
     let outcome: Result<(), EngineError> = batch.run(
         together,
-        || next.next(),
+        |_| next.next().map(|(n, question)| (n, Ok(question))),
         |n, reply| {
             replies[n] = Some(reply?);
             order.push(n);
@@ -107,7 +107,7 @@ fn answers_are_those_of_each_alone() {
 fn what_cannot_be_asked_is_told_and_the_rest_goes_on() {
     let mut batch = load("smollm2-135m-instruct", KvType::F32);
     let ask_for = |prompt: Vec<u32>, max_tokens| Question { prompt, max_tokens, stop: Vec::new() };
-    let counting = batch.text("1, 2, 3, 4,").unwrap();
+    let counting = batch.prompts().text("1, 2, 3, 4,").unwrap();
     let questions = [
         ask_for(vec![5; CONTEXT_TOKENS], 5),
         ask_for(Vec::new(), 5),
@@ -116,11 +116,12 @@ fn what_cannot_be_asked_is_told_and_the_rest_goes_on() {
         ask_for(counting.clone(), 10_000),
         ask_for(vec![5; CONTEXT_TOKENS - 1], 5),
     ];
-    let mut next = questions.into_iter().enumerate();
+    let unsayable = (5, Err(EngineError::Cancelled));
+    let mut next = questions.into_iter().map(Ok).enumerate().chain([unsayable]);
     let mut ended: Vec<(usize, Result<usize, String>)> = Vec::new();
     let outcome: Result<(), EngineError> = batch.run(
         2,
-        || next.next(),
+        |_| next.next(),
         |n, reply| {
             ended.push((n, reply.map(|r| r.tokens).map_err(|e| e.to_string())));
             Ok(())
@@ -133,13 +134,18 @@ fn what_cannot_be_asked_is_told_and_the_rest_goes_on() {
     failed(0, "256");
     failed(1, "0 tokens");
     failed(2, "4294967295");
+    failed(5, "cancelled");
     assert_eq!(ended[3].1, Ok(CONTEXT_TOKENS - counting.len()));
     assert_eq!(ended[4].1, Ok(1));
 
     // Whoever does not want to go on ends it, and finds everything as it was.
     let five = || (0..5).map(|n| (n, ask_for(counting.clone(), 8)));
     let mut next = five();
-    let outcome = batch.run(3, || next.next(), |_, _| Err(EngineError::Cancelled));
+    let outcome = batch.run(
+        3,
+        |_| next.next().map(|(n, question)| (n, Ok(question))),
+        |_, _| Err(EngineError::Cancelled),
+    );
     assert!(matches!(outcome, Err(EngineError::Cancelled)));
     let five: Vec<Question> = five().map(|(_, question)| question).collect();
     let (replies, _) = ask(&mut batch, MAX_SEQUENCES, &five);
@@ -150,7 +156,7 @@ fn what_cannot_be_asked_is_told_and_the_rest_goes_on() {
 #[test]
 fn an_answer_ends_before_what_it_is_to_stop_at() {
     let mut batch = load("smollm2-135m-instruct", KvType::F32);
-    let prompt = batch.text("1, 2, 3, 4,").unwrap();
+    let prompt = batch.prompts().text("1, 2, 3, 4,").unwrap();
     let mut until = |stop: &[&str]| {
         let stop = stop.iter().map(|stop| (*stop).to_string()).collect();
         let question = Question { prompt: prompt.clone(), max_tokens: 40, stop };

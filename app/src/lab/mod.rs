@@ -2,7 +2,9 @@
 
 mod fill;
 mod gguf;
+mod jobs;
 mod latency;
+mod lines;
 mod merge;
 mod quant;
 mod quantile;
@@ -32,6 +34,8 @@ enum Tool {
     Latency(latency::LatencyArgs),
     /// Run an experiment: models, modes and settings over a corpus; what is done already is not done again
     Run(run::RunArgs),
+    /// Answer a file of prompts, several at a time; what is answered already is not asked again
+    Jobs(jobs::JobsArgs),
     /// Put results of several runs into one file
     Merge(merge::MergeArgs),
     /// Make a report of results: a page with charts, a table for a spreadsheet or for a text
@@ -47,6 +51,7 @@ pub(crate) fn run(args: &LabArgs) -> Result<Exit> {
         Tool::Synth(args) => synth::run(args),
         Tool::Latency(args) => latency::run(args),
         Tool::Run(args) => run::run(args),
+        Tool::Jobs(args) => jobs::run(args),
         Tool::Merge(args) => merge::run(args),
         Tool::Report(args) => report::run(args),
     }

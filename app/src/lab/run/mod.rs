@@ -88,7 +88,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<Exit> {
             place.insert(sweep.choose(job.group)?);
         }
     }
-    let (mut outcome, bar) = (Exit::Ok, bar(jobs.len() as u64 * u64::from(repeats)));
+    let (mut outcome, bar) = (Exit::Ok, bar(jobs.len() as u64 * u64::from(repeats), "dictations"));
     for (group, of) in sweep.groups.iter().enumerate() {
         let Some(chosen) = chosen.remove(&group) else { continue };
         let jobs: Vec<Job<'_>> = jobs.iter().filter(|job| job.group == group).copied().collect();
@@ -214,9 +214,7 @@ fn measure_group(
             bar.suspend(|| eprintln!("undertone: {}: {what}", job.clip.id));
             failed += 1;
         }
-        results
-            .append(&record)
-            .map_err(|e| Failure::new(Exit::Disk, format!("cannot write results: {e}")))?;
+        results.append(&record)?;
     }
     match failed {
         0 => Ok(()),
@@ -237,10 +235,10 @@ fn beside(experiment: &Path, shard: Option<Shard>) -> PathBuf {
 }
 
 /// Shown on a terminal only.
-fn bar(dictations: u64) -> ProgressBar {
+pub(super) fn bar(count: u64, of: &str) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("{wide_bar} {pos} of {len} dictations, {eta} left");
-    ProgressBar::new(dictations).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    let style = ProgressStyle::with_template(&format!("{{wide_bar}} {{pos}} of {{len}} {of}, {{eta}} left"));
+    ProgressBar::new(count).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }

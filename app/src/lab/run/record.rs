@@ -3,18 +3,12 @@
 
 use super::cells::Cell;
 use crate::exit::{Exit, Failure};
+use crate::lab::lines::{self, Lines};
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::fs::{File, TryLockError};
-use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::time::Duration;
 use undertone_engine::telemetry::{Counts, MemoryUse};
-
-/// How often and how long a lock is waited for: three seconds.
-const LOCK_TRIES: u32 = 31;
-const LOCK_WAIT: Duration = Duration::from_millis(100);
 
 /// One dictation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -76,8 +70,6 @@ impl Record {
 #[derive(Debug, Default)]
 pub(crate) struct Results {
     pub(crate) records: Vec<Record>,
-    /// Bytes up to the end of the last whole line.
-    whole_bytes: u64,
     /// Whether there is a part of a line behind.
     pub(crate) torn: bool,
 }
@@ -89,19 +81,19 @@ pub(crate) struct Results {
 pub(crate) fn read(path: &Path) -> Result<Results> {
     let bytes = std::fs::read(path)
         .map_err(|e| Failure::new(Exit::Input, format!("cannot read the results {}: {e}", path.display())))?;
-    let whole = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    let mut results = Results { whole_bytes: whole as u64, torn: whole < bytes.len(), ..Results::default() };
-    for (number, line) in (1..).zip(bytes[..whole].split_inclusive(|b| *b == b'\n')) {
-        if line.trim_ascii().is_empty() {
-            continue;
-        }
-        let record = serde_json::from_slice(line).map_err(|e| {
+    let whole = lines::whole(&bytes);
+    Ok(Results { records: parse(whole, path)?, torn: whole.len() < bytes.len() })
+}
+
+fn parse(whole: &[u8], path: &Path) -> Result<Vec<Record>> {
+    let mut records = Vec::new();
+    for (number, line) in lines::numbered(whole) {
+        records.push(serde_json::from_slice(line).map_err(|e| {
             let what = format!("{}, line {number} is not a result of undertone lab run: {e}", path.display());
             Failure::new(Exit::Input, what)
-        })?;
-        results.records.push(record);
+        })?);
     }
-    Ok(results)
+    Ok(records)
 }
 
 /// Reads several files as one; what is missing at their ends is told on stderr.
@@ -144,7 +136,7 @@ pub(crate) fn distinct(records: Vec<Record>) -> Vec<Record> {
 /// A file of results that is being written, by this process alone.
 #[derive(Debug)]
 pub(crate) struct Appender {
-    file: File,
+    lines: Lines,
     /// Keys of the results that are there; failures are tried again.
     done: HashSet<String>,
 }
@@ -155,23 +147,11 @@ impl Appender {
     /// # Errors
     /// If another run writes it, it cannot be written, or holds something else than results.
     pub(crate) fn open(path: &Path) -> Result<Appender> {
-        let disk = |e: std::io::Error| {
-            Failure::new(Exit::Disk, format!("cannot write the results {}: {e}", path.display()))
-        };
-        let mut file =
-            File::options().create(true).truncate(false).read(true).write(true).open(path).map_err(disk)?;
-        if locked_elsewhere(&file) {
-            let what =
-                format!("another run is writing {}: wait for it, or name another with -o", path.display());
-            return Err(Failure::new(Exit::Usage, what).into());
-        }
-        let results = read(path)?;
-        if results.torn {
-            file.set_len(results.whole_bytes).map_err(disk)?;
-        }
-        file.seek(SeekFrom::End(0)).map_err(disk)?;
-        let done = results.records.into_iter().filter(|r| r.error.is_none()).map(|r| r.key).collect();
-        Ok(Appender { file, done })
+        let (mut lines, whole) = Lines::open(path)?;
+        let records = parse(&whole, path)?;
+        lines.cut_torn()?;
+        let done = records.into_iter().filter(|r| r.error.is_none()).map(|r| r.key).collect();
+        Ok(Appender { lines, done })
     }
 
     pub(crate) fn has(&self, key: &str) -> bool {
@@ -179,21 +159,13 @@ impl Appender {
     }
 
     /// Adds a line and sees it to the disk.
-    pub(crate) fn append(&mut self, record: &Record) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        self.file.write_all(&line)?;
-        self.file.sync_data()
+    ///
+    /// # Errors
+    /// [`Exit::Disk`].
+    pub(crate) fn append(&mut self, record: &Record) -> Result<()> {
+        self.lines.append(record)?;
+        self.lines.sync()
     }
-}
-
-/// Locks the file. A run that was killed holds it until all its memory is given back: that is waited for.
-fn locked_elsewhere(file: &File) -> bool {
-    (0..LOCK_TRIES).all(|n| {
-        std::thread::sleep(LOCK_WAIT * n.min(1));
-        // Some shared file systems know no locks; there, shards with files of their own need none.
-        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
-    })
 }
 
 #[cfg(test)]
