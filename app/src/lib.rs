@@ -35,6 +35,12 @@ use exit::{Exit, Failure};
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// What `fuzz/` feeds with bytes of any kind, a function for each of its targets.
+#[cfg(fuzzing)]
+pub mod fuzz {
+    pub use crate::{bundle::fuzz::bundle, ctl::fuzz::control, settings::fuzz::config};
+}
+
 /// How long `undertone ctl` waits for an answer, beyond the time that the command itself takes.
 const ANSWER: Duration = Duration::from_secs(5);
 
