@@ -390,7 +390,6 @@ def chat_seeds():
         seed("chat", name, template + said)
         seed("chat", f"{name}-alone", template)
     seed("chat", "loops", "{% for i in range(1000) %}{% for j in range(1000) %}{{ i * j }}{% endfor %}{% endfor %}")
-    seed("chat", "doubling", "{% set ns = namespace(a='xxxxxxxx') %}{% for i in range(40) %}{% set ns.a = ns.a ~ ns.a %}{% endfor %}{{ ns.a|length }}")
     seed("chat", "methods", "{{ 'aXb'.split('X') }}{{ 'ab'.find('b') }}{{ ' a '.strip(' ') }}{{ {'a': 1}.get('b', 2) }}{{ 'a'.startswith(('a', 'b')) }}{{ 'x' * 9 }}{{ messages|tojson(indent=2) }}{{ {'a': 1}.items()|list }}")
 
 
