@@ -351,6 +351,10 @@ fn special_stump(tail: &str) -> Option<usize> {
     bar.or_else(|| (tail.len() >= 5 && REMNANTS.iter().any(|r| r.starts_with(tail))).then_some(0))
 }
 
+#[cfg(any(test, fuzzing))]
+#[path = "channels_reference.rs"]
+pub mod reference;
+
 #[cfg(test)]
 #[path = "channels_tests.rs"]
 mod tests;

@@ -14,7 +14,7 @@ pub enum ModelError {
         source: std::io::Error,
     },
     /// The contents are not what the format promises.
-    #[error("{path} is damaged or incomplete: {what}; fetch or copy it again")]
+    #[error("{path} is damaged or incomplete: {}; fetch or copy it again", printable(what))]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -22,7 +22,7 @@ pub enum ModelError {
         what: String,
     },
     /// Neither of the formats this program reads.
-    #[error("{path} is not a model this program reads: {what}")]
+    #[error("{path} is not a model this program reads: {}", printable(what))]
     NotAModel {
         /// The file or folder.
         path: PathBuf,
@@ -30,7 +30,10 @@ pub enum ModelError {
         what: String,
     },
     /// A valid file of a model family that is not implemented.
-    #[error("{path} holds architecture '{architecture}', which is not supported; supported are {supported}")]
+    #[error(
+        "{path} holds architecture '{}', which is not supported; supported are {supported}",
+        printable(architecture)
+    )]
     UnsupportedArchitecture {
         /// The file.
         path: PathBuf,
@@ -72,7 +75,7 @@ pub enum ModelError {
         fits: String,
     },
     /// No tokenizer beside the weights or none that can be used.
-    #[error("no usable tokenizer for {path}: {what}")]
+    #[error("no usable tokenizer for {path}: {}", printable(what))]
     Tokenizer {
         /// The model.
         path: PathBuf,
@@ -121,5 +124,31 @@ impl ModelError {
     }
 }
 
+/// Words in which a name out of a file may stand, as a terminal may be given them: without control characters, and not
+/// longer than a few lines.
+fn printable(what: &str) -> String {
+    const MAX_CHARS: usize = 400;
+    let mut shown: String =
+        what.chars().take(MAX_CHARS).map(|c| if c.is_control() { '?' } else { c }).collect();
+    if what.chars().nth(MAX_CHARS).is_some() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// Shorthand of this crate.
 pub type Result<T, E = ModelError> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_out_of_files_cannot_write_to_a_terminal() {
+        let error =
+            ModelError::corrupt(Path::new("m"), format!("tensor '\u{1b}]0;x\u{7}{}'", "é".repeat(1000)));
+        let text = error.to_string();
+        assert!(!text.contains(char::is_control) && text.chars().count() < 500, "{text}");
+        assert!(text.contains("tensor '?]0;x?éé") && text.ends_with("...; fetch or copy it again"), "{text}");
+    }
+}

@@ -62,6 +62,27 @@ fn gguf_headers_that_lie() {
 }
 
 #[test]
+fn gguf_tensors_that_share_bytes_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.gguf");
+    let mut bytes = b"GGUF".to_vec();
+    bytes.extend(3u32.to_le_bytes());
+    bytes.extend(2u64.to_le_bytes());
+    bytes.extend(0u64.to_le_bytes());
+    for (name, offset) in [("a", 0u64), ("b", 32)] {
+        bytes.extend(string(name));
+        bytes.extend(1u32.to_le_bytes());
+        bytes.extend(16u64.to_le_bytes());
+        bytes.extend(0u32.to_le_bytes());
+        bytes.extend(offset.to_le_bytes());
+    }
+    bytes.resize(bytes.len().next_multiple_of(32) + 96, 0);
+    std::fs::write(&path, &bytes).unwrap();
+    let error = Gguf::open(&path).err().unwrap().to_string();
+    assert!(error.contains("'a' and 'b' lie in the same bytes"), "{error}");
+}
+
+#[test]
 fn every_cut_and_every_flipped_header_byte_of_small_files_is_survived() {
     let dir = tempfile::tempdir().unwrap();
     let model = common::model_dir("whisper-tiny.en");

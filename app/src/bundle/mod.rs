@@ -25,6 +25,10 @@ pub(crate) mod install;
 pub(crate) mod sbom;
 pub(crate) mod signature;
 
+#[cfg(any(test, fuzzing))]
+mod forge;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]

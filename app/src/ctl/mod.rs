@@ -7,6 +7,8 @@
 //! ```
 
 mod client;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod lines;
 mod server;
 mod socket;

@@ -197,6 +197,12 @@ struct Client {
     ending: Arc<AtomicBool>,
 }
 
+/// Serves one connection without a listener.
+#[cfg(fuzzing)]
+pub(super) fn serve(stream: UnixStream, limits: Limits, requests: SyncSender<Request>) -> io::Result<()> {
+    Client { stream, limits, requests, ending: Arc::default() }.serve()
+}
+
 impl Client {
     /// Answers its requests until it ends, errs or hesitates.
     fn serve(&self) -> io::Result<()> {

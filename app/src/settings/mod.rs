@@ -5,6 +5,8 @@ mod check;
 pub(crate) mod cli;
 mod edit;
 mod file;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod print;
 mod schema;
 mod sections;

@@ -85,10 +85,7 @@ impl Tokenizer {
                 Kind::Normal | Kind::Byte(_) => {}
             }
         }
-        let known = |id: u32| ((id as usize) < vocab.tokens.len()).then_some(id);
-        let default = |id: u32| if is_spm { known(id) } else { None };
-        tokenizer.bos = vocab.bos.or_else(|| default(1));
-        tokenizer.eos = vocab.eos.or_else(|| default(2));
+        (tokenizer.bos, tokenizer.eos) = ends_of_text(vocab);
         tokenizer.add_bos = vocab.add_bos.unwrap_or(add_bos);
         tokenizer.end_by_names();
         let ends = [tokenizer.eos, vocab.eot].into_iter().flatten();
@@ -118,9 +115,16 @@ fn check(vocab: &GgufVocab<'_>) -> Result<(), TokenizerError> {
     Ok(())
 }
 
+/// Where a text begins and ends: what the file says, else what SentencePiece's models have.
+fn ends_of_text(vocab: &GgufVocab<'_>) -> (Option<u32>, Option<u32>) {
+    let usual = |id: u32| (vocab.model == "llama" && (id as usize) < vocab.tokens.len()).then_some(id);
+    (vocab.bos.or_else(|| usual(1)), vocab.eos.or_else(|| usual(2)))
+}
+
 /// The role of each token. Tokens with a known role are special whatever type the file gives them.
 fn kinds(vocab: &GgufVocab<'_>) -> Vec<Kind> {
-    let roles = [vocab.bos, vocab.eos, vocab.eot, vocab.unk];
+    let (bos, eos) = ends_of_text(vocab);
+    let roles = [bos, eos, vocab.eot, vocab.unk];
     let kind = |(id, token): (usize, &String)| {
         let given = vocab.token_types.get(id).copied();
         let role = roles.iter().flatten().any(|&role| role as usize == id);
@@ -158,7 +162,14 @@ fn spm(vocab: &GgufVocab<'_>, kinds: &[Kind]) -> Result<Spm, TokenizerError> {
         return Err(TokenizerError::invalid("a llama tokenizer without scores"));
     }
     let first_is_unk = kinds.first() == Some(&Kind::Special);
-    let unk = vocab.unk.or(first_is_unk.then_some(0));
+    let (bos, eos) = ends_of_text(vocab);
+    // Text becomes this token where nothing else fits: it must be none that begins or ends something.
+    let is_syntax = |id: &u32| {
+        let token = vocab.tokens.get(*id as usize).map_or("", String::as_str);
+        let has_role = [bos, eos, vocab.eot].contains(&Some(*id));
+        has_role || names::ends_generation(token) || names::structures_prompt(token)
+    };
+    let unk = vocab.unk.or(first_is_unk.then_some(0)).filter(|id| !is_syntax(id));
     let mut spm = Spm::new(unk, vocab.add_space_prefix.unwrap_or(true));
     for (((id, token), &score), kind) in (0u32..).zip(vocab.tokens).zip(vocab.scores).zip(kinds) {
         match *kind {
@@ -269,5 +280,40 @@ impl PreTokenizer {
         }
         steps.push(ByteLevel::new(false, true, false).into());
         Ok(Sequence::new(steps).into())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn spm_of(tokens: &[&str], change: impl Fn(&mut GgufVocab<'_>)) -> Tokenizer {
+        let tokens: Vec<String> = tokens.iter().map(|token| (*token).to_owned()).collect();
+        let scores = vec![0.0; tokens.len()];
+        let mut vocab =
+            GgufVocab { model: "llama", tokens: &tokens, scores: &scores, ..GgufVocab::default() };
+        vocab.add_space_prefix = Some(false);
+        change(&mut vocab);
+        Tokenizer::from_gguf(&vocab).unwrap()
+    }
+
+    /// Where nothing fits the unknown token is written; a file may not make that one with which a turn ends.
+    #[test]
+    fn unknown_text_does_not_become_syntax() {
+        let tokens = ["<unk>", "<s>", "</s>", "a", "<end_of_turn>", "<|im_start|>"];
+        assert_eq!(spm_of(&tokens, |v| v.unk = Some(0)).encode("a?").unwrap(), [3, 0]);
+        for unk in [1, 2, 4, 5] {
+            assert_eq!(spm_of(&tokens, |v| v.unk = Some(unk)).encode("a?").unwrap(), [3], "{unk}");
+        }
+        assert_eq!(spm_of(&tokens, |v| (v.unk, v.eot) = (Some(0), Some(0))).encode("a?").unwrap(), [3]);
+    }
+
+    /// Without a word in the file the second and third tokens begin and end a text: none of it becomes them.
+    #[test]
+    fn text_does_not_become_the_usual_ends() {
+        let plain = spm_of(&["x", "b", "e", "a"], |_| {});
+        assert_eq!((plain.bos(), plain.eos()), (Some(1), Some(2)));
+        assert_eq!(plain.encode("abe").unwrap(), [3]);
     }
 }

@@ -130,7 +130,8 @@ impl Tokenizer {
         self.end_of_generation.dedup();
     }
 
-    /// The ids of user text, without BOS. None of them is special, whatever the text says.
+    /// The ids of user text, without BOS. None of them is special, whatever the text says, but for the unknown token,
+    /// which SentencePiece's models write for what they have no piece for.
     ///
     /// # Errors
     /// `Encode` when a pattern of a `tokenizer.json` fails on the text.

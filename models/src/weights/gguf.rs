@@ -283,5 +283,19 @@ fn locate(path: &Path, file: Arc<MappedFile>, data: usize, infos: Vec<Info>) -> 
         let entry = TensorEntry::new(file.clone(), range, info.ty, info.dims);
         tensors.insert(info.name, entry);
     }
+    check_apart(path, &tensors)?;
     Ok(Weights::new(path, vec![file], tensors))
+}
+
+/// Refuses tensors that share bytes, as ggml does: what is copied of each would be more than the file.
+fn check_apart(path: &Path, tensors: &HashMap<String, TensorEntry>) -> Result<()> {
+    let mut placed: Vec<(&str, &TensorEntry)> = tensors.iter().map(|(name, t)| (name.as_str(), t)).collect();
+    placed.sort_by_key(|(_, t)| t.range.start);
+    match placed.windows(2).find(|pair| pair[0].1.range.end > pair[1].1.range.start) {
+        Some(pair) => {
+            let what = format!("tensors '{}' and '{}' lie in the same bytes", pair[0].0, pair[1].0);
+            Err(ModelError::corrupt(path, what))
+        }
+        None => Ok(()),
+    }
 }
