@@ -4,6 +4,7 @@ mod fill;
 mod gguf;
 mod latency;
 mod merge;
+mod peers;
 mod quant;
 mod quantile;
 mod report;
@@ -30,6 +31,9 @@ enum Tool {
     Synth(synth::SynthArgs),
     /// Dictate again and again: first against median, p95, memory over time against the plan
     Latency(latency::LatencyArgs),
+    /// The same clips and prompts through faster-whisper, whisper.cpp and llama.cpp in turn with ours, and through the
+    /// pipeline of before
+    Peers(peers::PeersArgs),
     /// Run an experiment: models, modes and settings over a corpus; what is done already is not done again
     Run(run::RunArgs),
     /// Put results of several runs into one file
@@ -46,6 +50,7 @@ pub(crate) fn run(args: &LabArgs) -> Result<Exit> {
     match &args.tool {
         Tool::Synth(args) => synth::run(args),
         Tool::Latency(args) => latency::run(args),
+        Tool::Peers(args) => peers::run(args),
         Tool::Run(args) => run::run(args),
         Tool::Merge(args) => merge::run(args),
         Tool::Report(args) => report::run(args),
