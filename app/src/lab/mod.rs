@@ -42,6 +42,13 @@ enum Tool {
     Report(report::ReportArgs),
 }
 
+impl LabArgs {
+    /// Whether it writes to processes of its own, which may end before it does.
+    pub(crate) fn has_children(&self) -> bool {
+        matches!(self.tool, Tool::Peers(_))
+    }
+}
+
 /// Runs `undertone lab`.
 ///
 /// # Errors

@@ -212,9 +212,8 @@ class Server:
             start, n_ctx = time.perf_counter(), asked["num_ctx"]
             load_ms = 0.0
             if n_ctx != self.n_ctx:
-                self.n_ctx = n_ctx
-                self.loads += 1
                 self.model.load(path=self.path, threads=self.threads, n_ctx=n_ctx)
+                self.n_ctx, self.loads = n_ctx, self.loads + 1
                 load_ms = milliseconds(start)
             answer = self.model.ask(asked["prompt"], asked["num_predict"], asked["one_line"])
             return {**answer, "load_ms": load_ms, "loads": self.loads, "connections": self.connections}
@@ -238,7 +237,7 @@ class Client:
         self.silent = silent_address(self.port)
         return {"address": self.silent[1][0]}
 
-    def ask(self, prompt: list, limit: int, one_line: bool, n_ctx: int, new: bool = False, silent: bool = False) -> dict:
+    def ask(self, prompt: list, limit: int, one_line: bool, n_ctx: int, new: bool, silent: bool) -> dict:
         body = json.dumps({"prompt": prompt, "num_predict": limit, "one_line": one_line, "num_ctx": n_ctx}).encode()
         start = time.perf_counter()
         connection, attempts = self.kept, []

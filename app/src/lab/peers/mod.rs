@@ -297,8 +297,13 @@ impl Loader<'_> {
             let peer = self.llama("llama-server", json!({ "program": program }));
             text.push((format!("llama.cpp, {}", program.display()), peer));
         }
-        let old = || Old::load(self.python, self.gguf, self.threads, CONTEXT_TOKENS, &prompts);
-        let old = int8.zip(llama).filter(|_| with_old).map(|(int8, llama)| (old(), int8, llama));
+        let old = match int8.zip(llama).filter(|_| with_old) {
+            None => None,
+            Some((int8, llama)) => {
+                let old = Old::load(self.python, self.gguf, self.threads, CONTEXT_TOKENS, &prompts);
+                Some((old.map_err(|what| Failure::new(Exit::Model, what))?, int8, llama))
+            }
+        };
         Ok(Bench { engine, prompts, clips, texts, speech, text, old })
     }
 

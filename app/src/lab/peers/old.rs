@@ -48,6 +48,8 @@ pub(super) struct Old {
 }
 
 impl Old {
+    /// # Errors
+    /// A sentence, if no prompt can be made; what else goes wrong is what it will answer.
     pub(super) fn load(python: &Path, gguf: &Path, threads: usize, context: u32, prompts: &Prompts) -> Old {
         let server = json!({ "path": gguf, "threads": threads, "n_ctx": context });
         let server = Peer::load(python, "server", server);
@@ -56,9 +58,9 @@ impl Old {
             Err(why) => Peer::missing(&why),
         };
         let loud = client.ask("silence", json!({}), None).err();
-        let mut warm_up = prompts.request("hello").unwrap_or_default();
+        let mut warm_up = prompts.request("hello")?;
         warm_up["limit"] = json!(1);
-        Old { server, client, context, loud, warm_up }
+        Ok(Old { server, client, context, loud, warm_up })
     }
 
     /// One clean-up. Keeping the model warm is not counted: that was done between dictations.

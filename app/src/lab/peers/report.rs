@@ -8,7 +8,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use undertone_engine::Isa;
 use undertone_models::whisper::SAMPLE_RATE_HZ;
@@ -53,7 +53,8 @@ fn failed(path: &Path, e: &std::io::Error) -> Failure {
 
 pub(super) fn print(tables: &[Table]) {
     let tables: Vec<String> = tables.iter().map(Table::markdown).collect();
-    print!("{}", tables.join("\n"));
+    // Nobody may be there to read them any more; the results are written all the same.
+    let _ = std::io::stdout().write_all(tables.join("\n").as_bytes());
 }
 
 /// Writes all that was measured: times and counts, no texts.
