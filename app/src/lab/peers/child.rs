@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_answer_and_an_error_leave_it_usable() {
-        let script = "read a; echo '{\"ok\": {\"ms\": 1.5}}'; read a; echo '{\"error\": \"no\\nmore\"}'; read a; echo \"{\\\"ok\\\": $a}\"";
+        let script = "read a; echo '{\"ok\": {\"ms\": 1.5}}'; read a; echo '{\"error\": \"no  more\"}'; read a; echo \"{\\\"ok\\\": $a}\"";
         let mut child = child(script);
         assert_eq!(ask(&mut child, LIMIT).unwrap()["ms"], 1.5);
         assert_eq!(ask(&mut child, LIMIT).unwrap_err(), "no more");

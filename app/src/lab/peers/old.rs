@@ -50,7 +50,13 @@ pub(super) struct Old {
 impl Old {
     /// # Errors
     /// A sentence, if no prompt can be made; what else goes wrong is what it will answer.
-    pub(super) fn load(python: &Path, gguf: &Path, threads: usize, context: u32, prompts: &Prompts) -> Old {
+    pub(super) fn load(
+        python: &Path,
+        gguf: &Path,
+        threads: usize,
+        context: u32,
+        prompts: &Prompts,
+    ) -> Result<Old, String> {
         let server = json!({ "path": gguf, "threads": threads, "n_ctx": context });
         let server = Peer::load(python, "server", server);
         let client = match server.about("port") {
