@@ -66,6 +66,8 @@ pub(crate) struct Environment {
     pub(crate) config_home: PathBuf,
     /// `undertone` in `$XDG_DATA_HOME`, by default in `~/.local/share`.
     pub(crate) data_dir: PathBuf,
+    /// `undertone` in `$XDG_CACHE_HOME`, by default in `~/.cache`: what can be made again.
+    pub(crate) cache_dir: PathBuf,
     /// `$XDG_RUNTIME_DIR`.
     pub(crate) runtime_dir: Option<PathBuf>,
     /// The X display.
@@ -93,6 +95,7 @@ impl Environment {
         Ok(Environment {
             config_home: xdg("XDG_CONFIG_HOME").unwrap_or_else(|| home.join(".config")),
             data_dir: xdg("XDG_DATA_HOME").unwrap_or_else(|| home.join(".local/share")).join("undertone"),
+            cache_dir: xdg("XDG_CACHE_HOME").unwrap_or_else(|| home.join(".cache")).join("undertone"),
             runtime_dir: xdg("XDG_RUNTIME_DIR"),
             display: text("DISPLAY"),
             // Relative to the runtime folder, which an absolute name replaces (wl_display_connect(3)).
@@ -136,6 +139,7 @@ mod tests {
         let read = Environment::from_vars(vars).expect("a home is there");
         assert_eq!(read.data_dir, Path::new("/home/a/.local/share/undertone"));
         assert_eq!(read.config_home, Path::new("/etc/a"));
+        assert_eq!(read.cache_dir, Path::new("/home/a/.cache/undertone"));
         assert_eq!((read.runtime_dir.as_deref(), read.wayland.as_deref()), (None, None));
         assert_eq!(read.expand("~/notes.md"), Path::new("/home/a/notes.md"));
         assert!(Environment::from_vars(|_| None).is_err());

@@ -49,8 +49,13 @@ pub fn main() -> ExitCode {
     allocator::begin();
     let cli = cli::Cli::parse();
     // `undertone ... | head` should end quietly, as other command-line programs do; the resident program
-    // must outlive whoever reads what it prints.
-    if !matches!(cli.command, Command::Run(_)) {
+    // must outlive whoever reads what it prints, and what has children those that end.
+    let stays = match &cli.command {
+        Command::Run(_) => true,
+        Command::Lab(args) => args.has_children(),
+        _ => false,
+    };
+    if !stays {
         reset_sigpipe();
     }
     match run(cli) {

@@ -6,6 +6,7 @@ mod jobs;
 mod latency;
 mod lines;
 mod merge;
+mod peers;
 mod quant;
 mod quantile;
 mod report;
@@ -32,6 +33,9 @@ enum Tool {
     Synth(synth::SynthArgs),
     /// Dictate again and again: first against median, p95, memory over time against the plan
     Latency(latency::LatencyArgs),
+    /// The same clips and prompts through faster-whisper, whisper.cpp and llama.cpp in turn with ours, and through the
+    /// pipeline of before
+    Peers(peers::PeersArgs),
     /// Run an experiment: models, modes and settings over a corpus; what is done already is not done again
     Run(run::RunArgs),
     /// Answer a file of prompts, several at a time; what is answered already is not asked again
@@ -42,6 +46,13 @@ enum Tool {
     Report(report::ReportArgs),
 }
 
+impl LabArgs {
+    /// Whether it writes to processes of its own, which may end before it does.
+    pub(crate) fn has_children(&self) -> bool {
+        matches!(self.tool, Tool::Peers(_))
+    }
+}
+
 /// Runs `undertone lab`.
 ///
 /// # Errors
@@ -50,6 +61,7 @@ pub(crate) fn run(args: &LabArgs) -> Result<Exit> {
     match &args.tool {
         Tool::Synth(args) => synth::run(args),
         Tool::Latency(args) => latency::run(args),
+        Tool::Peers(args) => peers::run(args),
         Tool::Run(args) => run::run(args),
         Tool::Jobs(args) => jobs::run(args),
         Tool::Merge(args) => merge::run(args),

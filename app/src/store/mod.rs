@@ -25,7 +25,9 @@ pub(crate) mod verify;
 
 pub(crate) use catalogue::BUILT_IN as CATALOGUE;
 pub(crate) use config::StoreConfig;
-pub(crate) use kinds::{Kind, ModelPath};
+pub(crate) use kinds::{Format, Kind, ModelPath};
+#[cfg(feature = "fetch")]
+pub(crate) use sources::pip::install as install_packages;
 
 use crate::exit::{Exit, Failure};
 use anyhow::Result;

@@ -1,8 +1,8 @@
 //! `undertone lab run`: the engine over a corpus in every cell of a sweep, and what that measures.
 
 mod cells;
-mod corpus;
-mod experiment;
+pub(super) mod corpus;
+pub(super) mod experiment;
 mod measure;
 pub(super) mod record;
 

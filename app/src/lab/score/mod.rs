@@ -75,6 +75,11 @@ pub(crate) fn score(record: &Record, normaliser: &Normaliser) -> Score {
     Score { raw, text, punctuation, case, edits, confused }
 }
 
+/// Word errors of `text` against `reference`.
+pub(crate) fn word_errors(normaliser: &Normaliser, lang: &str, reference: &str, text: &str) -> WordErrors {
+    errors(normaliser, lang, reference, text).0
+}
+
 fn errors(
     normaliser: &Normaliser,
     lang: &str,

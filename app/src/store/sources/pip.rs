@@ -312,6 +312,32 @@ fn download(
         .ok_or_else(|| damaged(package, "pip brought no wheel"))
 }
 
+/// Installs `packages` (`NAME==VERSION`) into the virtual environment that `python` is of, as they are built for this
+/// machine: nothing is compiled.
+///
+/// # Errors
+/// [`Exit::Network`] when they cannot be had, [`Exit::Disk`] when there is no room for them.
+pub(crate) fn install(python: &Path, packages: &[&str]) -> Result<(), Failure> {
+    let _guard = interrupt::Guard::set();
+    let program = python.as_os_str().to_owned();
+    let mut child = Command::new(python)
+        .args(["-m", "pip", "install", "--only-binary=:all:"])
+        .args(["--disable-pip-version-check", "--no-input", "--progress-bar", "off"])
+        .args(packages)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| cannot_start(&program, &error))?;
+    let _child = interrupt::Child::running(child.id());
+    let said = child.stderr.take().map(last_words).unwrap_or_default();
+    let status = child.wait().map_err(|e| Failure::new(Exit::Internal, format!("pip was lost: {e}")))?;
+    match status.success() {
+        true => Ok(()),
+        false => Err(explain(&packages.join(" "), &said, &[program])),
+    }
+}
+
 fn last_words(mut stderr: impl Read) -> String {
     let mut kept: Vec<u8> = Vec::new();
     let mut chunk = [0; 4096];
