@@ -21,8 +21,6 @@ pub(crate) struct StoreConfig {
     pub(crate) hub_endpoint: Option<String>,
     /// The user's hub token, for repositories that ask for one.
     pub(crate) hub_token: Option<String>,
-    /// The folder of what can be computed again; none where there is no home folder.
-    pub(crate) caches: Option<PathBuf>,
     /// Where other programs keep models that can be used as they are.
     pub(crate) places: Places,
 }
@@ -86,7 +84,6 @@ impl StoreConfig {
             hub_token: var("HF_TOKEN")
                 .map(|value| value.to_string_lossy().trim().to_owned())
                 .or_else(|| token_file(hf_home.as_deref()?)),
-            caches: cache.as_deref().map(|cache| cache.join("undertone")),
             places: Places::new(&var, hf_home, data, cache, home),
         })
     }
@@ -102,7 +99,6 @@ impl fmt::Debug for StoreConfig {
             .field("extra_catalogue", &self.extra_catalogue)
             .field("hub_endpoint", &self.hub_endpoint)
             .field("hub_token", &self.hub_token.as_ref().map(|_| "(set)"))
-            .field("caches", &self.caches)
             .field("places", &self.places)
             .finish()
     }

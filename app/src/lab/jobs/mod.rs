@@ -6,6 +6,7 @@ mod question;
 
 use crate::cli::Device;
 use crate::engine_args::{self, kv_type};
+use crate::environment::Environment;
 use crate::exit::{Exit, Failure};
 use crate::plan;
 use crate::store::hashing::{self, Hasher};
@@ -89,7 +90,7 @@ pub(crate) fn run(args: &JobsArgs) -> Result<Exit> {
     let jobs = question::read(&args.jobs, args.max_tokens)?;
     let mut config = StoreConfig::from_env()?;
     config.offline |= args.offline;
-    let mut cache = Cache::open(cache_file(args, &config)?.as_deref())?;
+    let mut cache = Cache::open(cache_file(args)?.as_deref())?;
     let model = Store::open(&config)?.ensure(&args.text_model, Kind::Text)?.path;
     let hash = hash(&model)?;
     let keys: Vec<Key> = jobs.iter().map(|job| key(args, &hash, &job.asked)).collect::<Result<_>>()?;
@@ -205,14 +206,11 @@ fn hash(path: &Path) -> Result<String> {
     Ok(hash)
 }
 
-fn cache_file(args: &JobsArgs, config: &StoreConfig) -> Result<Option<PathBuf>> {
+fn cache_file(args: &JobsArgs) -> Result<Option<PathBuf>> {
     if args.no_cache || args.cache.is_some() {
         return Ok(args.cache.clone());
     }
-    let Some(folder) = &config.caches else {
-        let what = "there is no place for the cache: set HOME or XDG_CACHE_HOME, name one with --cache, or use --no-cache";
-        return Err(Failure::new(Exit::Usage, what).into());
-    };
-    disk::make_folder(folder)?;
+    let folder = Environment::read()?.cache_dir;
+    disk::make_folder(&folder)?;
     Ok(Some(folder.join("answers.sqlite")))
 }
