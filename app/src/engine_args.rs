@@ -143,7 +143,7 @@ impl EngineArgs {
     }
 
     /// The GPU to compute on, if any: where none was named, the first that can be used.
-    fn gpu(&self) -> Result<Option<Available>> {
+    pub(crate) fn gpu(&self) -> Result<Option<Available>> {
         match self.device {
             Device::Cpu => Ok(None),
             Device::Auto => Ok(gpu::find(0).inspect_err(|why| tracing::info!(%why, "on the processor")).ok()),

@@ -324,6 +324,38 @@ pub(crate) enum Desktop {
     Native,
 }
 
+/// What types on a desktop, and with it what is known of a text that was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// X11's XTEST; windows tell what they have taken.
+    X11,
+    /// Wayland's `zwp_virtual_keyboard_v1`; no window tells anything.
+    VirtualKeyboard,
+    /// The portal RemoteDesktop, once the user has allowed it; no window tells anything.
+    Portal,
+    /// The system's own; no window tells anything.
+    Native,
+}
+
+/// What would type on `desktop`. The user is asked nothing.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn method(desktop: &Desktop) -> Result<Method> {
+    match desktop {
+        #[cfg(target_os = "linux")]
+        Desktop::X11(display) => x11::X11::connect(display).map(|_| Method::X11),
+        #[cfg(target_os = "linux")]
+        Desktop::Wayland { socket, .. } => Ok(match keyboard::is_offered(socket)? {
+            true => Method::VirtualKeyboard,
+            false => Method::Portal,
+        }),
+        Desktop::Native if cfg!(not(target_os = "linux")) => Ok(Method::Native),
+        _ => Err(Error::Unsupported),
+    }
+}
+
 /// Connects to `desktop`; [`Error::Unsupported`] where it is not one of this system's.
 pub(crate) fn open(desktop: &Desktop) -> Result<Box<dyn Injector>> {
     match desktop {
