@@ -142,6 +142,8 @@ class Desktop:
         self.env |= {"DISPLAY": self.display, "HOME": str(self.home), "LC_ALL": "C.UTF-8", "TMPDIR": str(self.home / "tmp")}
         for variable, name in {"RUNTIME_DIR": "run", "CONFIG_HOME": "config", "DATA_HOME": "data", "STATE_HOME": "state"}.items():
             self.env["XDG_" + variable] = str(self.home / name)
+        # Where the server puts it: with it the program speaks PulseAudio's protocol, without it ALSA (as in app/tests/desktop).
+        self.env["PULSE_COOKIE"] = str(self.home / "config/pulse/cookie")
         self.processes.append(self.spawn(["openbox"], stderr=subprocess.DEVNULL))
         self.sound = None
         self.start_sound()
@@ -160,6 +162,7 @@ class Desktop:
         arguments = ["pulseaudio", "--daemonize=no", "--exit-idle-time=-1", "--disallow-exit", "--log-level=error", "-n"]
         self.sound = self.spawn([*arguments, "-L", "module-native-protocol-unix"], stderr=subprocess.DEVNULL)
         wait_for("the sound server", lambda: self.run("pactl", "info", check=False))
+        self.run("pactl", "load-module", "module-null-sink", "sink_name=speakers")
         self.plug_in()
 
     def plug_in(self):
@@ -192,8 +195,10 @@ class Clip:
 
 def clip_files(folder):
     manifest = folder / "audio/manifest.jsonl"
+    if folder.is_file():
+        return [folder]
     if not manifest.exists():
-        return sorted(folder.glob("*.wav"))
+        raise Wrong(f"{folder} is no data set: there is no {manifest}")
     clips = [json.loads(line) for line in manifest.read_text().splitlines()]
     return [folder / c["path"] for c in clips if c["kind"] == "short" and c["lang"] == "en" and c["duration_s"] <= 3]
 
@@ -217,7 +222,9 @@ def load_clips(desktop, undertone, folder):
     for _, recorder, _ in recordings:
         recorder.send_signal(signal.SIGINT)
         recorder.wait()
-    desktop.run("pactl", "unload-module", "module-null-sink")
+    for at in range(len(files)):
+        module = next(line.split()[0] for line in desktop.run("pactl", "list", "short", "modules").splitlines() if f"sink_name=clip{at} " in line)
+        desktop.run("pactl", "unload-module", module)
     told = desktop.run(undertone, "transcribe", "--format", "json", "--beam", "1", "--language", "en", *map(str, files))
     texts = {line["file"]: line["text"] for line in map(json.loads, told.splitlines())}
     # Silence around them is whatever the recorder waited for.
@@ -304,7 +311,10 @@ class Program:
         return self.ctl("status")["status"]["phase"]
 
     def wait_phase(self, *phases):
-        wait_for(" or ".join(phases), lambda: self.phase() in phases)
+        try:
+            wait_for(" or ".join(phases), lambda: self.phase() in phases)
+        except Wrong as wrong:
+            raise Wrong(f"{wrong}: {self.ctl('status')}, {list(self.errors)[-5:]}") from None
 
     def end(self):
         """How the dictation ended."""

@@ -6,6 +6,7 @@ use super::table::{Case, Judged, judged};
 use crate::engine_args::EngineArgs;
 use crate::settings::Models;
 use crate::store::{Kind, Store};
+use undertone_engine::Isa;
 use undertone_engine::plan::mebibytes;
 use undertone_engine::speed::{Speed, measure, needed_bytes};
 use undertone_engine::telemetry::health::{FALL_RATIO, MUCH_OTHER_LOAD};
@@ -108,7 +109,9 @@ pub(super) fn judge(f: &Facts) -> Option<Judged> {
         Err(Unmeasured::NotNow(why)) => return judged(format!("not measured: {why}"), &[]),
         Err(Unmeasured::Broken(why)) => return judged(why.clone(), &[(true, &BROKEN)]),
     };
-    let slow = (speed.ratio() < SLOW_RATIO).then(|| cause(f, speed));
+    // Without AVX2 arithmetic takes longest, as the line `processor` says.
+    let is_slow = speed.ratio() < SLOW_RATIO && (speed.on_gpu || f.instructions != Isa::Scalar);
+    let slow = is_slow.then(|| cause(f, speed));
     let from = match f.cache_bytes {
         Some(cache) if !speed.on_gpu && speed.token_bytes as u64 <= cache => "the processor's cache",
         _ => "memory",

@@ -256,9 +256,9 @@ pub(crate) enum Error {
         /// Class of the one that has the keyboard.
         found: String,
     },
-    /// Shift, Ctrl, Alt or Super stayed down.
-    #[error("a modifier key was still held after {waited_ms} ms; release it and paste")]
-    ModifierHeld {
+    /// Shift, Ctrl, Alt, Super or another key stayed down.
+    #[error("a key was still held after {waited_ms} ms; release it and paste")]
+    KeyHeld {
         /// How long it was waited for.
         waited_ms: u64,
     },
