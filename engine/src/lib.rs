@@ -32,6 +32,8 @@ pub mod pipeline;
 pub mod plan;
 /// Modes: instruction, examples and policy of a clean-up, as data.
 pub mod prompt;
+/// What memory permits a language model to write, and what it writes.
+pub mod speed;
 /// The flow while speech goes on.
 pub mod stream;
 /// Where the milliseconds and the memory go.

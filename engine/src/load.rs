@@ -244,7 +244,7 @@ fn lap_ms(start: Instant) -> f64 {
 
 /// The calling thread is one of the pool's: what a request allocates always comes from the same thread's
 /// heap, and nothing is handed from thread to thread before it is computed.
-fn pool(threads: Option<usize>) -> Result<Arc<ThreadPool>> {
+pub(crate) fn pool(threads: Option<usize>) -> Result<Arc<ThreadPool>> {
     let builder = ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).use_current_thread();
     let pool = builder.thread_name(|n| format!("undertone-{n}")).build();
     pool.map(Arc::new).map_err(|e| EngineError::Thread(e.to_string()))

@@ -33,6 +33,8 @@ mod math;
 pub mod mel;
 /// LayerNorm and RMSNorm over the last dimension.
 pub mod norm;
+/// Memory read as fast as it can be.
+pub mod reading;
 /// Dot products for few rows, tiles for many: which of them a caller asks for.
 pub mod regime;
 /// `x += h`.

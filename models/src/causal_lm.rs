@@ -2,8 +2,9 @@
 
 use crate::architecture::{self, Architecture};
 use crate::error::{ModelError, Result};
+use crate::footprint::gpu_tensor_bytes;
 use crate::gpu::{GpuLm, HeadRows, LmWeights};
-use crate::kv_cache::{KvCache, KvType};
+use crate::kv_cache::{KvCache, KvType, kv_bytes_per_position};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{MappedFile, Weights, gguf::Gguf};
 use candle_core::Tensor;
@@ -76,6 +77,8 @@ pub struct CausalLm {
     chat_template: Option<String>,
     network: Network,
     weights_bytes: usize,
+    /// Of weights, for one token.
+    read_bytes: usize,
     files: Vec<Arc<MappedFile>>,
 }
 
@@ -121,6 +124,7 @@ impl CausalLm {
         }
         let w = file.weights();
         let host = HostLm::load(w, &architecture)?;
+        let read_bytes = read_bytes(w, gpu.is_some());
         // Some files pad the embedding past the last token.
         let vocab = host.embed.rows();
         if tokenizer.vocab_size() > vocab {
@@ -135,6 +139,7 @@ impl CausalLm {
                 Some(gpu) => Network::Gpu(Box::new(host.upload(gpu, &architecture)?)),
             },
             weights_bytes,
+            read_bytes,
             files,
             chat_template: file.text("tokenizer.chat_template").map(str::to_string),
             tokenizer,
@@ -160,6 +165,20 @@ impl CausalLm {
     /// Bytes of the weights in their stored form.
     pub fn weights_bytes(&self) -> usize {
         self.weights_bytes
+    }
+
+    /// Bytes that decoding one token behind `position` others reads: all weights it is multiplied with, a row of an
+    /// embedding that is not the head too, and the keys and values.
+    pub fn token_bytes(&self, position: usize, kv: KvType) -> usize {
+        let a = &self.architecture;
+        self.read_bytes
+            + position * kv_bytes_per_position(a.num_hidden_layers, a.num_kv_heads, a.head_dim, kv)
+    }
+
+    /// The matrices that every token is multiplied with, where they are in main memory.
+    pub fn multiplied(&self) -> Vec<&Weight> {
+        let Network::Host(lm) = &self.network else { return Vec::new() };
+        lm.layers.iter().flat_map(Layer::matrices).chain([lm.head()]).collect()
     }
 
     /// The mapped files the weights lie in.
@@ -405,6 +424,10 @@ impl Layer {
         [(&self.q, bias(0)), (&self.k, bias(1)), (&self.v, bias(2))]
     }
 
+    fn matrices(&self) -> [&Weight; 7] {
+        [&self.q, &self.k, &self.v, &self.out, &self.gate, &self.up, &self.down]
+    }
+
     fn weights(&self) -> LmWeights<'_> {
         LmWeights {
             attn_norm: &self.attn_norm,
@@ -446,6 +469,18 @@ pub(crate) fn multiplied(weights: &Weights) -> impl Fn(&str) -> bool + use<> {
     move |name| !apart || name != "token_embd.weight"
 }
 
+/// Bytes of weights that one token reads.
+fn read_bytes(weights: &Weights, on_gpu: bool) -> usize {
+    let is_multiplied = multiplied(weights);
+    weights.sum(|name, tensor| match tensor.dims[..] {
+        [rows, _] if !is_multiplied(name) => Some(tensor.range.len() / rows),
+        [_, _] if on_gpu => gpu_tensor_bytes(tensor),
+        [_, _] => Some(tensor.range.len()),
+        // Vectors are f32 everywhere.
+        _ => Some(size_of::<f32>() * tensor.dims.iter().product::<usize>()),
+    })
+}
+
 impl Layer {
     fn load(w: &Weights, a: &Architecture, n: usize) -> Result<Layer> {
         let name = |part: &str| format!("blk.{n}.{part}");
@@ -479,5 +514,33 @@ impl Layer {
             down: matrix("ffn_down.weight", d, hidden)?,
             post_ffn_norm: post("post_ffw_norm.weight")?,
         })
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::weights::{BlockType, TensorEntry};
+    use std::collections::HashMap;
+
+    #[test]
+    fn a_token_reads_what_it_is_multiplied_with_and_one_row_of_what_it_is_looked_up_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("weights");
+        std::fs::write(&path, vec![0u8; 1 << 16]).unwrap();
+        let file = MappedFile::open(&path).unwrap();
+        let entry =
+            |len: usize, ty, dims: &[usize]| TensorEntry::new(file.clone(), 0..len, ty, dims.to_vec());
+        let mut tensors = HashMap::from([
+            ("token_embd.weight".to_string(), entry(50 * 34, BlockType::Q8_0, &[50, 32])),
+            ("blk.0.attn_q.weight".to_string(), entry(8 * 64, BlockType::F16, &[8, 32])),
+            ("output_norm.weight".to_string(), entry(2 * 32, BlockType::F16, &[32])),
+        ]);
+        let tied = Weights::new(&path, vec![file.clone()], tensors.clone());
+        assert_eq!(read_bytes(&tied, false), 50 * 34 + 8 * 64 + 4 * 32);
+        tensors.insert("output.weight".into(), entry(50 * 34, BlockType::Q8_0, &[50, 32]));
+        let apart = Weights::new(&path, vec![file.clone()], tensors);
+        assert_eq!(read_bytes(&apart, false), 34 + 50 * 34 + 8 * 64 + 4 * 32);
     }
 }

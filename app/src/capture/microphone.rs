@@ -123,10 +123,23 @@ struct Open {
 impl Drop for Open {
     fn drop(&mut self) {
         let stream = self.stream.take();
-        if let Err(TrySendError::Full(task)) = self.tasks.try_send(Box::new(move |_| drop(stream))) {
+        if let Err(TrySendError::Full(task)) = self.tasks.try_send(Box::new(move |_| close(stream))) {
             // That thread hangs; so would this one.
             std::mem::forget(task);
         }
+    }
+}
+
+/// Drops a stream, before another is opened. One whose sound server died may wait for it for ever (ALSA's plugin for
+/// PulseAudio does): it is left to a thread of its own.
+fn close(stream: impl Send + 'static) {
+    let (closing, closed) = mpsc::sync_channel(1);
+    let close = move || {
+        drop(stream);
+        let _ = closing.try_send(());
+    };
+    if std::thread::Builder::new().name("close".into()).spawn(close).is_ok() {
+        let _ = closed.recv_timeout(ANSWER_LIMIT);
     }
 }
 

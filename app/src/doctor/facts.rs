@@ -1,16 +1,18 @@
 //! What a machine and its user's session are like: read here, judged in `table`.
 
+use super::portal::Portals;
+use super::speed::{self, Measured, Unmeasured};
 use crate::capture::{self, Microphone, Source as _};
 use crate::checks::CHECKS;
 use crate::ctl;
 use crate::environment::{Environment, Place};
 use crate::history::{Layout, Store as History};
-use crate::inject::{self, Desktop};
+use crate::inject::{self, Method};
 use crate::journal;
 use crate::keys::{Choice, Keys};
 use crate::plan;
-use crate::run::{bindings, keys_choice};
-use crate::settings::Settings;
+use crate::run::{self, bindings, keys_choice};
+use crate::settings::{Settings, Way};
 use crate::store::{Kind, Store, StoreConfig, disk};
 use anyhow::Result;
 use std::path::{Path, PathBuf};
@@ -19,7 +21,7 @@ use undertone_engine::Isa;
 use undertone_engine::gpu;
 use undertone_engine::plan::mebibytes;
 use undertone_engine::telemetry::gpu::Gpu;
-use undertone_engine::telemetry::host::HostReading;
+use undertone_engine::telemetry::host::{self, HostReading};
 use undertone_engine::telemetry::{GpuReading, memory};
 
 /// Everything that is looked at. A sentence stands for what failed.
@@ -33,6 +35,8 @@ pub(super) struct Facts {
     pub(super) instructions: Isa,
     pub(super) threads: usize,
     pub(super) host: HostReading,
+    /// Of the processor's last level, all parts of it together.
+    pub(super) cache_bytes: Option<u64>,
     pub(super) available_bytes: Option<u64>,
     /// Bytes of swap in use, and all.
     pub(super) swap_bytes: Option<(u64, u64)>,
@@ -44,6 +48,8 @@ pub(super) struct Facts {
     pub(super) planned_bytes: Option<u64>,
     /// What their place has left.
     pub(super) disk: Option<(PathBuf, u64)>,
+    /// What the language model writes beside what it could; none where that is not asked for.
+    pub(super) speed: Option<Result<Measured, Unmeasured>>,
     /// Of the user's session; none without a home folder.
     pub(super) session: Option<Session>,
 }
@@ -63,15 +69,24 @@ pub(super) struct Session {
     pub(super) loudest: Option<Result<f32, String>>,
     /// The key that begins a dictation, and how it is heard; or why it is not.
     pub(super) keys: Result<String, String>,
-    pub(super) injection: Result<(), String>,
+    pub(super) injection: Result<Injection, String>,
+    pub(super) portals: Portals,
     /// Recordings whose text was never delivered.
     pub(super) undelivered: usize,
     pub(super) history: Result<bool, String>,
 }
 
+/// How text gets into windows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Injection {
+    /// None outside of a desktop.
+    pub(super) method: Option<Method>,
+    pub(super) way: Way,
+}
+
 impl Facts {
-    /// Looks at this machine; listens to the microphone if it is to.
-    pub(super) fn find(place: Result<Place>, listen: bool) -> Facts {
+    /// Looks at this machine; if it may take its time, listens to the microphone and lets the language model write.
+    pub(super) fn find(place: Result<Place>, thorough: bool) -> Facts {
         let root = Path::new("/");
         let (found, place) = (gpu::find(0), place.ok());
         let loaded = place.as_ref().map(|place| place.file.load(&CHECKS));
@@ -82,7 +97,13 @@ impl Facts {
         };
         let settings = loaded.and_then(Result::ok).unwrap_or_default();
         let store = StoreConfig::from_env().and_then(|config| Store::open(&config)).ok();
+        let session = place.as_ref().map(|place| Session::find(&place.environment, &settings, thorough));
+        let is_running = session.as_ref().is_some_and(|session| session.is_running);
         Facts {
+            speed: store
+                .as_ref()
+                .filter(|_| thorough)
+                .and_then(|s| speed::find(s, &settings.models, is_running)),
             gpu: match &found {
                 Ok(gpu) => {
                     let (free, all) = gpu.memory_bytes;
@@ -97,13 +118,14 @@ impl Facts {
             instructions: Isa::current(),
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             host: HostReading::read(root),
+            cache_bytes: host::cache_bytes(root),
             available_bytes: memory::available_bytes().map(|bytes| bytes as u64),
             swap_bytes: memory::swap_bytes(),
             config,
             models: store.as_ref().map_or(Vec::new(), |store| models(store, &settings)),
             planned_bytes: store.as_ref().and_then(|store| planned(store, &settings)),
             disk: store.and_then(|s| Some((s.root().to_owned(), disk::free_bytes(s.root())?))),
-            session: place.map(|place| Session::find(&place.environment, &settings, listen)),
+            session,
         }
     }
 }
@@ -137,7 +159,7 @@ fn planned(store: &Store, settings: &Settings) -> Option<u64> {
 }
 
 impl Session {
-    fn find(environment: &Environment, settings: &Settings, listen: bool) -> Session {
+    fn find(environment: &Environment, settings: &Settings, thorough: bool) -> Session {
         let socket = ctl::socket_path(environment.runtime_dir.as_deref(), &std::env::temp_dir());
         let is_running = ctl::ask(&socket, &ctl::Command::Status, Duration::from_secs(2)).is_ok();
         let desktop = match (&environment.wayland, &environment.display) {
@@ -149,16 +171,18 @@ impl Session {
         let microphones = desktop.map_or(Ok(Vec::new()), |_| capture::devices().map_err(|e| e.to_string()));
         let names =
             microphones.map(|all| all.into_iter().filter(|d| !d.is_monitor).map(|d| d.name).collect());
+        let injection = injection(environment, settings);
         Session {
+            portals: Portals::find(desktop.is_some(), settings, environment, injection.as_ref().ok()),
             desktop,
             sandbox: sandbox(Path::new("/")),
             is_running,
-            loudest: (listen && names.as_ref().is_ok_and(|names: &Vec<_>| !names.is_empty()))
+            loudest: (thorough && names.as_ref().is_ok_and(|names: &Vec<_>| !names.is_empty()))
                 .then(|| loudest(&settings.audio.device)),
             microphones: names,
             wanted_microphone: settings.audio.device.clone(),
             keys: keys(environment, settings, is_running),
-            injection: injection(environment),
+            injection,
             undelivered: match is_running {
                 true => 0,
                 false => journal::recover(&environment.journal_dir()).map_or(0, |all| all.len()),
@@ -192,19 +216,15 @@ fn keys(environment: &Environment, settings: &Settings, is_running: bool) -> Res
     }
 }
 
-fn injection(environment: &Environment) -> Result<(), String> {
-    let desktop = match (&environment.wayland, &environment.display) {
-        // It may ask the user, who has asked for nothing.
-        (Some(socket), _) => {
-            return match socket.exists() {
-                true => Ok(()),
-                false => Err(format!("{} is not there", socket.display())),
-            };
-        }
-        (None, Some(display)) => Desktop::X11(display.clone()),
-        (None, None) => return Ok(()),
-    };
-    inject::open(&desktop).map(drop).map_err(|e| e.to_string())
+fn injection(environment: &Environment, settings: &Settings) -> Result<Injection, String> {
+    let way = settings.inject.way;
+    match run::desktop(environment) {
+        None => Ok(Injection { method: None, way }),
+        Some(desktop) => match inject::method(&desktop) {
+            Ok(method) => Ok(Injection { method: Some(method), way }),
+            Err(error) => Err(error.to_string()),
+        },
+    }
 }
 
 /// The loudest sample of half a second.

@@ -1,6 +1,8 @@
 //! `undertone doctor`: what this machine gives the program, line by line, and what to do where it gives less.
 
 mod facts;
+mod portal;
+mod speed;
 mod table;
 
 use crate::environment::Place;
@@ -16,7 +18,7 @@ pub(crate) struct DoctorArgs {
     /// As JSON, an object a line.
     #[arg(long)]
     json: bool,
-    /// Do not listen to the microphone
+    /// Do not listen to the microphone, nor measure how fast the language model writes
     #[arg(long)]
     quick: bool,
     /// Print everything that can be found, with its remedy, as Markdown (docs/troubleshooting.md)
@@ -54,6 +56,9 @@ struct Finding {
     what: String,
     /// What to do; none where nothing is to be done.
     remedy: Option<&'static str>,
+    /// The same as numbers, where they are more than `what` tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    figures: Option<serde_json::Value>,
 }
 
 /// Runs `undertone doctor`. Ends with [`Exit::Device`] if anything failed.
@@ -84,9 +89,9 @@ pub(crate) fn run(args: &DoctorArgs, place: Result<Place>) -> Result<Exit> {
 /// What is said of each check that applies to a machine.
 fn findings(facts: &Facts) -> Vec<Finding> {
     let finding = |check: &Check| {
-        let table::Judged { case, what } = (check.judge)(facts)?;
+        let table::Judged { case, what, figures } = (check.judge)(facts)?;
         let state = case.map_or(State::Ok, |case: &Case| case.state);
-        Some(Finding { name: check.name, state, what, remedy: case.map(|case| case.remedy) })
+        Some(Finding { name: check.name, state, what, remedy: case.map(|case| case.remedy), figures })
     };
     CHECKS.iter().filter_map(finding).collect()
 }

@@ -2,9 +2,14 @@
 
 use super::State::{self, Fail, Warn};
 use super::facts::{Facts, Session};
+use super::{portal, speed};
+use crate::inject::Method;
+use crate::run::MOST_TYPED_CHARS;
+use crate::settings::Way;
 use undertone_engine::Isa;
 use undertone_engine::plan::mebibytes;
 use undertone_engine::telemetry::GpuReading;
+use undertone_engine::telemetry::host::HostReading;
 
 /// Something that is not as it should be.
 #[derive(Debug, PartialEq)]
@@ -28,12 +33,14 @@ pub(super) struct Check {
 pub(super) struct Judged {
     pub(super) case: Option<&'static Case>,
     pub(super) what: String,
+    /// For programs that read the output.
+    pub(super) figures: Option<serde_json::Value>,
 }
 
 /// The first of the cases that holds.
-fn judged(what: String, cases: &[(bool, &'static Case)]) -> Option<Judged> {
+pub(super) fn judged(what: String, cases: &[(bool, &'static Case)]) -> Option<Judged> {
     let case = cases.iter().find(|(holds, _)| *holds).map(|(_, case)| *case);
-    Some(Judged { case, what })
+    Some(Judged { case, what, figures: None })
 }
 
 /// What failed, or what there is.
@@ -89,6 +96,7 @@ pub(super) const CHECKS: &[Check] = &[
         judge: memory,
     },
     Check { name: "swap", about: "Memory that was written to the disk.", cases: &[&SWAPPING], judge: swap },
+    Check { name: "speed", about: speed::ABOUT, cases: speed::CASES, judge: speed::judge },
     Check { name: "config", about: "The file of the settings.", cases: &[&BAD_CONFIG], judge: config },
     Check {
         name: "models",
@@ -112,10 +120,12 @@ pub(super) const CHECKS: &[Check] = &[
     Check { name: "keys", about: "How the key of the settings is heard.", cases: &[&NO_KEYS], judge: keys },
     Check {
         name: "injection",
-        about: "How text gets into windows.",
+        about: "How text gets into windows, and whether they give a receipt: on X11 a window fetches what is pasted, and answers \
+                a ping (`_NET_WM_PING`) behind what is typed, if it knows pings. Elsewhere nothing tells what became of a text.",
         cases: &[&NO_INJECTION],
         judge: injection,
     },
+    Check { name: "portal", about: portal::ABOUT, cases: portal::CASES, judge: portal::judge },
     Check {
         name: "recordings",
         about: "Recordings whose text was never delivered.",
@@ -313,11 +323,16 @@ fn processor(f: &Facts) -> Option<Judged> {
 
 fn governor(f: &Facts) -> Option<Judged> {
     let governor = f.host.governor.as_ref()?;
-    // These drivers change the clock by themselves, whatever the governor is called.
     let driver = f.host.scaling_driver.as_deref().unwrap_or("");
+    judged(format!("{governor} ({driver})"), &[(is_slow_governor(&f.host), &POWERSAVE)])
+}
+
+/// Whether the governor stays at the lowest clock.
+pub(super) fn is_slow_governor(host: &HostReading) -> bool {
+    // These drivers change the clock by themselves, whatever the governor is called.
+    let driver = host.scaling_driver.as_deref().unwrap_or("");
     let own = driver.starts_with("intel_pstate") || driver.starts_with("amd-pstate");
-    let slow = !own && governor == "powersave";
-    judged(format!("{governor} ({driver})"), &[(slow, &POWERSAVE)])
+    !own && host.governor.as_deref() == Some("powersave")
 }
 
 fn power(f: &Facts) -> Option<Judged> {
@@ -377,7 +392,7 @@ fn desktop(f: &Facts) -> Option<Judged> {
 }
 
 /// What is only of use on a desktop.
-fn on_desktop(f: &Facts) -> Option<&Session> {
+pub(super) fn on_desktop(f: &Facts) -> Option<&Session> {
     f.session.as_ref().filter(|session| session.desktop.is_some())
 }
 
@@ -413,11 +428,29 @@ fn keys(f: &Facts) -> Option<Judged> {
 
 fn injection(f: &Facts) -> Option<Judged> {
     let session = on_desktop(f)?;
-    let how = match session.desktop {
-        Some("X11") => "typed or pasted, and the window's receipt is seen",
-        _ => "typed into the window that has the keyboard, without a receipt",
+    let injection = match &session.injection {
+        Ok(injection) => injection,
+        Err(why) => return judged(why.clone(), &[(true, &NO_INJECTION)]),
     };
-    tried(&session.injection.clone().map(|()| how.into()), &NO_INJECTION)
+    let keys = match (injection.method, injection.way) {
+        (_, Way::None) => return judged("none: text is left on the clipboard (inject.way)".into(), &[]),
+        (Some(Method::X11), _) => "X11",
+        (Some(Method::VirtualKeyboard), _) => "Wayland's virtual keyboard",
+        (Some(Method::Portal), _) => "the portal RemoteDesktop, which asks when the program starts",
+        (Some(Method::Native) | None, _) => "the system",
+    };
+    let what = match (injection.method, injection.way) {
+        (Some(Method::X11), Way::Auto) => format!(
+            "typed up to {MOST_TYPED_CHARS} characters, else pasted, over {keys}; receipt: a paste always, typed text from \
+             windows that answer pings"
+        ),
+        (Some(Method::X11), Way::Paste) => {
+            format!("pasted over {keys}; receipt: the window fetches the text")
+        }
+        (Some(Method::X11), _) => format!("typed over {keys}; receipt: from windows that answer pings"),
+        _ => format!("typed over {keys}; no receipt: nothing tells what the window took"),
+    };
+    judged(what, &[])
 }
 
 fn recordings(f: &Facts) -> Option<Judged> {

@@ -256,9 +256,9 @@ pub(crate) enum Error {
         /// Class of the one that has the keyboard.
         found: String,
     },
-    /// Shift, Ctrl, Alt or Super stayed down.
-    #[error("a modifier key was still held after {waited_ms} ms; release it and paste")]
-    ModifierHeld {
+    /// Shift, Ctrl, Alt, Super or another key stayed down.
+    #[error("a key was still held after {waited_ms} ms; release it and paste")]
+    KeyHeld {
         /// How long it was waited for.
         waited_ms: u64,
     },
@@ -322,6 +322,38 @@ pub(crate) enum Desktop {
     },
     /// The desktop of macOS or Windows.
     Native,
+}
+
+/// What types on a desktop, and with it what is known of a text that was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// X11's XTEST; windows tell what they have taken.
+    X11,
+    /// Wayland's `zwp_virtual_keyboard_v1`; no window tells anything.
+    VirtualKeyboard,
+    /// The portal RemoteDesktop, once the user has allowed it; no window tells anything.
+    Portal,
+    /// The system's own; no window tells anything.
+    Native,
+}
+
+/// What would type on `desktop`. The user is asked nothing.
+///
+/// # Errors
+/// As [`open`].
+pub(crate) fn method(desktop: &Desktop) -> Result<Method> {
+    match desktop {
+        #[cfg(target_os = "linux")]
+        Desktop::X11(display) => x11::X11::connect(display).map(|_| Method::X11),
+        #[cfg(target_os = "linux")]
+        Desktop::Wayland { socket, .. } => Ok(match keyboard::is_offered(socket)? {
+            true => Method::VirtualKeyboard,
+            false => Method::Portal,
+        }),
+        Desktop::Native if cfg!(not(target_os = "linux")) => Ok(Method::Native),
+        _ => Err(Error::Unsupported),
+    }
 }
 
 /// Connects to `desktop`; [`Error::Unsupported`] where it is not one of this system's.

@@ -205,6 +205,29 @@ fn empty_clipboard_is_empty_again() {
 }
 
 #[test]
+fn a_key_that_somebody_has_grabbed_is_waited_for() {
+    use crate::keys::{Binding, Choice, Keys};
+    let mut desk = Desk::start("us");
+    let mut injector = desk.injector();
+    let field = desk.field("field", true);
+    let binding = Binding { chord: "f9".parse().unwrap(), name: "dictate".into() };
+    let _keys = Keys::open(&[binding], &Choice::X11(Some(desk.display.clone()))).unwrap();
+    for options in [Options::default(), pasting()] {
+        let before = field.content();
+        desk.xdotool(&["keydown", "F9"]);
+        std::thread::scope(|scope| {
+            let typing = scope.spawn(|| inject(injector.as_mut(), HELLO, &field.target, &options));
+            // Longer than modifiers are waited for.
+            std::thread::sleep(Duration::from_millis(3500));
+            assert!(!typing.is_finished());
+            desk.xdotool(&["keyup", "F9"]);
+            assert!(typing.join().unwrap().complete);
+        });
+        field.expect(&format!("{before}{HELLO}"));
+    }
+}
+
+#[test]
 fn held_modifier_delays_and_then_refuses() {
     let mut desk = Desk::start("us");
     let mut injector = desk.injector();
@@ -212,7 +235,7 @@ fn held_modifier_delays_and_then_refuses() {
     desk.xdotool(&["keydown", "shift"]);
     let options = Options { modifier_wait: Duration::from_millis(100), ..Options::default() };
     let outcome = inject(injector.as_mut(), "hello", &field.target, &options);
-    assert_eq!(outcome.reason, Some(Error::ModifierHeld { waited_ms: 100 }));
+    assert_eq!(outcome.reason, Some(Error::KeyHeld { waited_ms: 100 }));
     assert_eq!((outcome.way, outcome.left_on_clipboard()), (None, true));
     assert_eq!(desk.clipboard_text(), "hello");
     field.expect_still("");

@@ -9,8 +9,8 @@ mod tasks;
 mod world;
 
 pub(crate) use record::unfinished_entry;
-pub(crate) use tasks::{engine_modes, request_of};
-pub(crate) use world::{bindings, keys_choice, open_sink};
+pub(crate) use tasks::{MOST_TYPED_CHARS, engine_modes, request_of};
+pub(crate) use world::{bindings, desktop, keys_choice, open_sink};
 
 use crate::capture;
 use crate::ctl::{self, Command, Limits, Reply, Request, Server};

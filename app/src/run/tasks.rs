@@ -13,7 +13,7 @@ use undertone_engine::{EngineError, Request};
 
 /// Longest text that is typed key by key where nothing else was asked for: beyond it a paste is faster
 /// than the eye.
-const MOST_TYPED_CHARS: usize = 200;
+pub(crate) const MOST_TYPED_CHARS: usize = 200;
 
 /// Names of a speech and a language model (or none).
 pub(super) type Pair = (String, String);

@@ -255,7 +255,7 @@ pub(super) fn begin(
 }
 
 /// Where text is typed: with both servers there, the compositor reaches the windows of both.
-fn desktop(environment: &Environment) -> Option<Desktop> {
+pub(crate) fn desktop(environment: &Environment) -> Option<Desktop> {
     if cfg!(not(target_os = "linux")) {
         return Some(Desktop::Native);
     }

@@ -79,6 +79,26 @@ fn a_microphone_that_is_missing_or_goes_away_is_told_and_what_it_heard_is_typed(
 }
 
 #[test]
+fn a_sound_server_that_dies_ends_a_recording_and_the_next_is_heard() {
+    let desktop = begin("");
+    let program = desktop.start_program(&[]);
+    let window = desktop.text_field("field");
+    let (clip, said) = question();
+    desktop.press_and_play("F9", &clip);
+    // What was played has passed its buffers.
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    desktop.restart_sound_server();
+    program.wait_error("the microphone is gone");
+    desktop.xdotool(&["keyup", "F9"]);
+    program.wait_end();
+    window.expect("", &said);
+    desktop.hold_and_play("F9", &clip);
+    program.wait_end();
+    window.expect("", &[said.clone(), said].concat());
+    program.quit();
+}
+
+#[test]
 fn a_recording_survives_kill_9_while_it_is_made() {
     let desktop = begin("");
     let program = desktop.start_program(&[]);

@@ -1,6 +1,7 @@
 //! A desktop of its own: an X server, a window manager, a sound server whose microphone hears what
 //! is played to it, windows that record what they receive, and the resident program.
 
+use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -65,9 +66,9 @@ pub(crate) struct Desktop {
     home: tempfile::TempDir,
     display: String,
     // Dropped in this order: clients before servers.
-    _reader: Option<Running>,
+    reader: RefCell<Option<Running>>,
     _window_manager: Running,
-    _sound: Running,
+    sound: RefCell<Running>,
     _x_server: Running,
     _alone: MutexGuard<'static, ()>,
 }
@@ -75,9 +76,14 @@ pub(crate) struct Desktop {
 /// One desktop at a time: sound that is played must not wait for another test's models.
 static ALONE: Mutex<()> = Mutex::new(());
 
+/// Held while a desktop is there.
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 impl Desktop {
     pub(crate) fn start() -> Desktop {
-        let alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let alone = alone();
         let home = tempfile::Builder::new().prefix("undertone-desktop").tempdir().unwrap();
         for dir in ["run", "config", "data", "state"] {
             std::fs::DirBuilder::new().mode(0o700).create(home.path().join(dir)).unwrap();
@@ -93,34 +99,17 @@ impl Desktop {
         let environment = Environment { home: home.path(), display: &display };
         let window_manager =
             Running { child: spawn(environment.command("openbox").stderr(Stdio::null()), "openbox") };
-        let mut sound = environment.command("pulseaudio");
-        sound.args(["--daemonize=no", "--exit-idle-time=-1", "--disallow-exit", "--log-level=error", "-n"]);
-        for module in [
-            "module-native-protocol-unix",
-            "module-null-sink sink_name=room rate=48000",
-            "module-remap-source source_name=microphone master=room.monitor",
-        ] {
-            sound.args(["-L", module]);
-        }
-        let sound = Running { child: spawn(sound.stderr(Stdio::null()), "pulseaudio") };
-        let mut desktop = Desktop {
+        let sound = environment.sound_server();
+        let desktop = Desktop {
             _alone: alone,
-            _reader: None,
+            reader: RefCell::new(None),
             _window_manager: window_manager,
-            _sound: sound,
+            sound: RefCell::new(sound),
             _x_server: x_server,
             display,
             home,
         };
-        wait_for("the sound server", || desktop.try_run("pactl", &["set-default-source", "microphone"]));
-        // An idle sink takes its time to wake; a reader keeps it awake.
-        let reader = desktop
-            .command("parec")
-            .args(["-d", "room.monitor", "--latency-msec=10"])
-            .stdout(Stdio::null())
-            .spawn()
-            .expect("parec is needed (Debian package pulseaudio-utils)");
-        desktop._reader = Some(Running { child: reader });
+        desktop.await_sound_server();
         wait_for("the window manager", || {
             desktop.try_run("xdotool", &["getactivewindow"]).or_else(|| {
                 let root = desktop.try_run("xprop", &["-root", "_NET_SUPPORTING_WM_CHECK"])?;
@@ -128,6 +117,22 @@ impl Desktop {
             })
         });
         desktop
+    }
+
+    fn await_sound_server(&self) {
+        wait_for("the sound server", || self.try_run("pactl", &["set-default-source", "microphone"]));
+        // An idle sink takes its time to wake; a reader keeps it awake.
+        let mut reader = self.command("parec");
+        reader.args(["-d", "room.monitor", "--latency-msec=10"]).stdout(Stdio::null());
+        self.reader.replace(Some(Running { child: spawn(&mut reader, "pulseaudio-utils") }));
+    }
+
+    /// Kills the sound server and starts another.
+    pub(crate) fn restart_sound_server(&self) {
+        self.reader.replace(None);
+        self.sound.borrow_mut().kill_9();
+        self.sound.replace(self.environment().sound_server());
+        self.await_sound_server();
     }
 
     fn environment(&self) -> Environment<'_> {
@@ -221,6 +226,19 @@ struct Environment<'a> {
 }
 
 impl Environment<'_> {
+    fn sound_server(&self) -> Running {
+        let mut sound = self.command("pulseaudio");
+        sound.args(["--daemonize=no", "--exit-idle-time=-1", "--disallow-exit", "--log-level=error", "-n"]);
+        for module in [
+            "module-native-protocol-unix",
+            "module-null-sink sink_name=room rate=48000",
+            "module-remap-source source_name=microphone master=room.monitor",
+        ] {
+            sound.args(["-L", module]);
+        }
+        Running { child: spawn(sound.stderr(Stdio::null()), "pulseaudio") }
+    }
+
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
         let set = |command: &mut Command, name: &str, dir: &str| {
@@ -384,7 +402,7 @@ impl Desktop {
     }
 }
 
-fn models() -> String {
+pub(crate) fn models() -> String {
     std::env::var("UNDERTONE_TEST_MODELS").expect("UNDERTONE_TEST_MODELS is set by scripts/test")
 }
 

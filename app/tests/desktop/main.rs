@@ -14,3 +14,5 @@ mod failures;
 mod figures;
 #[cfg(target_os = "linux")]
 mod harness;
+#[cfg(target_os = "linux")]
+mod soak;

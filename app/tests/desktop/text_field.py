@@ -1,4 +1,5 @@
 """A text field that writes what it holds to a file at every change: text_field.py TITLE FILE."""
+import os
 import sys
 import tkinter
 
@@ -11,8 +12,10 @@ field.focus_set()
 
 
 def save(_event=None):
-    with open(path, "w", encoding="utf-8") as file:
+    # Whole, or not at all: somebody reads it meanwhile.
+    with open(path + ".new", "w", encoding="utf-8") as file:
         file.write(field.get("1.0", "end-1c"))
+    os.rename(path + ".new", path)
     field.edit_modified(False)
 
 

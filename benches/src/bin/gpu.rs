@@ -12,6 +12,7 @@ use std::time::Instant;
 use undertone_benches::time_ms;
 use undertone_engine::gpu::{Available, find};
 use undertone_engine::load::warm_up_samples;
+use undertone_engine::speed;
 use undertone_engine::{Engine, EngineConfig, Request};
 use undertone_kernels::MAX_FEW_ROWS;
 use undertone_kernels::gpu::Gpu;
@@ -52,7 +53,9 @@ fn main() -> Result<()> {
         "host" => Effort { before_tokens: 20, rounds: 1, passes: 1, soaked: 1 },
         _ => Effort { before_tokens: BEFORE_TOKENS, rounds, passes: rounds.max(10), soaked: 100 * rounds },
     };
-    let copy_gb_per_s = copying(&available, budget_bytes, effort.rounds)?;
+    // What a token's reading of the weights is held against.
+    let copied_bytes = (budget_bytes / 4).min(1 << 30);
+    let copy_gb_per_s = speed::copy_gb_per_s(&available.open(2 * copied_bytes + (1 << 20))?, copied_bytes)?;
     let mut report = json!({
         "gpu": available.name,
         "capability": available.capability,
@@ -71,22 +74,6 @@ fn main() -> Result<()> {
     report["engine"] = dictations(config, &available, &effort)?;
     println!("{report:#}");
     Ok(())
-}
-
-/// Gigabytes a second that this card reads and writes when it copies: what a token's reading of the weights is held against.
-fn copying(available: &Available, budget_bytes: usize, rounds: usize) -> Result<f64> {
-    let len = (budget_bytes / 4).min(1 << 30);
-    let gpu = available.open(2 * len + (1 << 20))?;
-    let (from, mut to) = (gpu.array::<u8>(len)?, gpu.array::<u8>(len)?);
-    const COPIES: usize = 10;
-    let [ms, ..] = time_ms(rounds, || {
-        for _ in 0..COPIES {
-            let _ = to.copy_from(&from);
-        }
-        // Waits for all of them.
-        let _ = to.part(0..4).and_then(|end| end.to_vec());
-    });
-    Ok((2 * COPIES * len) as f64 / ms / 1e6)
 }
 
 fn language(gpu: &Gpu, path: &Path, copy_gb_per_s: f64, effort: &Effort) -> Result<Value> {

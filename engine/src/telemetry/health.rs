@@ -7,7 +7,7 @@ pub use crate::plan::Device;
 use std::fmt::Write;
 
 /// Below this share of the baseline the speed has fallen.
-const FALL_RATIO: f64 = 0.7;
+pub const FALL_RATIO: f64 = 0.7;
 
 /// Observations whose median counts.
 pub(super) const WINDOW: usize = 5;
@@ -22,7 +22,7 @@ const RESIDENT_FRACTION: f64 = 0.98;
 const MANY_MAJOR_FAULTS: u64 = 64;
 
 /// Share of the CPUs from which on others are to blame.
-const MUCH_OTHER_LOAD: f64 = 0.25;
+pub const MUCH_OTHER_LOAD: f64 = 0.25;
 
 /// What is normal on this machine, taken at warm-up.
 #[derive(Clone, Debug, Default, serde::Serialize)]

@@ -51,6 +51,24 @@ impl HostReading {
     }
 }
 
+/// Bytes of the last level of cache that the processors have, all parts of it together.
+pub fn cache_bytes(root: &Path) -> Option<u64> {
+    // The processors that share a part name it alike: counted once.
+    let mut parts: Vec<(u64, String, u64)> = Vec::new();
+    for cache in cpus(root).iter().flat_map(|cpu| entries(&cpu.join("cache"))) {
+        let read = |file: &str| text(&cache.join(file));
+        let level = number(&cache.join("level"));
+        let kib = read("size").and_then(|size| size.strip_suffix('K')?.parse::<u64>().ok());
+        if let (Some(level), Some(shared), Some(kib)) = (level, read("shared_cpu_list"), kib) {
+            parts.push((level, shared, kib * 1024));
+        }
+    }
+    parts.sort();
+    parts.dedup();
+    let last = parts.last()?.0;
+    Some(parts.iter().filter(|(level, ..)| *level == last).map(|(.., bytes)| bytes).sum())
+}
+
 /// Processor time since the machine started, in ticks of the kernel's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CpuTimes {
@@ -175,6 +193,23 @@ mod tests {
         };
         assert_eq!(reading, expected);
         assert_eq!(serde_json::to_value(&reading).unwrap()["max_cpu_mhz"], 4700.0);
+    }
+
+    #[test]
+    fn parts_of_the_last_cache_are_counted_once_each() {
+        let mut files = Vec::new();
+        for (cpu, shared) in [(0, "0-1"), (1, "0-1"), (2, "2-3"), (3, "2-3")] {
+            for (index, level, size, shared) in [(0, "1", "32K", ""), (3, "3", "16384K", shared)] {
+                let folder = format!("sys/devices/system/cpu/cpu{cpu}/cache/index{index}");
+                let shared = if shared.is_empty() { cpu.to_string() } else { shared.to_owned() };
+                let has =
+                    [("level", level.to_owned()), ("size", size.to_owned()), ("shared_cpu_list", shared)];
+                files.extend(has.map(|(file, text)| (format!("{folder}/{file}"), text)));
+            }
+        }
+        let files: Vec<(&str, &str)> = files.iter().map(|(path, text)| (&path[..], &text[..])).collect();
+        assert_eq!(cache_bytes(root(&files).path()), Some(32 << 20));
+        assert_eq!(cache_bytes(Path::new("/nowhere")), None);
     }
 
     #[test]

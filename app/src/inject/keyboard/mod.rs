@@ -104,6 +104,19 @@ impl Keyboard {
     }
 }
 
+/// Whether the compositor at `socket` lets programs type.
+///
+/// # Errors
+/// If it does not answer.
+#[cfg(target_os = "linux")]
+pub(super) fn is_offered(socket: &str) -> Result<bool> {
+    match Keys::open(socket) {
+        Ok(_) => Ok(true),
+        Err(Error::Unsupported) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 #[cfg(all(target_os = "linux", feature = "portal"))]
 fn open_remote(bus: Option<&str>, permission: &Path) -> Result<Box<dyn Typist>> {
     Ok(Box::new(portal::Remote::open(bus, permission)?))

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use unicode_segmentation::UnicodeSegmentation;
 use x11rb::protocol::Event;
@@ -34,14 +34,30 @@ const ASLEEP_LOOKS: usize = 40;
 /// How often held modifiers are looked at.
 const MODIFIER_POLL: Duration = Duration::from_millis(5);
 
+/// Longest wait until all keys are up: as long as a dictation that follows at once may be spoken.
+const KEY_WAIT: Duration = Duration::from_secs(60);
+
 /// What must hold for a key to be sent.
 pub(super) struct Guard<'a> {
     window: Window,
     /// Class of the target, where only it may have the keys.
     only: Option<&'a str>,
     modifier_wait: Duration,
+    /// Whether other keys than modifiers must be up too. A key that somebody has grabbed, such as that of a dictation which is
+    /// spoken already, takes all that is typed while it is down from every window.
+    keys_up: bool,
     receipt_wait: Duration,
     cancel: &'a AtomicBool,
+}
+
+/// What became of strokes that were to be sent.
+#[derive(PartialEq)]
+enum Sending {
+    Sent,
+    /// Not sent: modifiers are held.
+    Modifiers,
+    /// Not sent: other keys are.
+    Keys,
 }
 
 impl Guard<'_> {
@@ -66,17 +82,18 @@ pub(super) struct Typed {
 }
 
 impl X11 {
-    /// Checks focus, and waits until no modifier is held.
+    /// Checks focus, and waits until no modifier is held, and with `keys_up` no other key.
     pub(super) fn guard<'a>(
         &self,
         target: &'a Target,
         options: &Options,
+        keys_up: bool,
         cancel: &'a AtomicBool,
     ) -> Result<Guard<'a>> {
         let only = options.same_window.then_some(target.class.as_str());
         let window = if only.is_some() { target.window as Window } else { self.focused()? };
         let Options { modifier_wait, receipt_wait, .. } = *options;
-        let guard = Guard { window, only, modifier_wait, receipt_wait, cancel };
+        let guard = Guard { window, only, modifier_wait, keys_up, receipt_wait, cancel };
         self.send(&[], &guard)?;
         Ok(guard)
     }
@@ -153,7 +170,8 @@ impl X11 {
 
     /// Sends `strokes` once the guard's conditions hold; all of them or none.
     pub(super) fn send(&self, strokes: &[Stroke], guard: &Guard) -> Result<()> {
-        let sent = until(guard.modifier_wait, || {
+        let start = Instant::now();
+        loop {
             if guard.is_cancelled() {
                 return Err(Error::Cancelled);
             }
@@ -162,17 +180,20 @@ impl X11 {
             let result = self.send_if_free(strokes, guard);
             self.conn.ungrab_server()?;
             self.conn.get_input_focus()?.reply()?;
-            if result == Ok(None) {
-                std::thread::sleep(MODIFIER_POLL);
+            let limit = match result? {
+                Sending::Sent => return Ok(()),
+                Sending::Modifiers => guard.modifier_wait,
+                Sending::Keys => guard.modifier_wait.max(KEY_WAIT),
+            };
+            if start.elapsed() >= limit {
+                return Err(Error::KeyHeld { waited_ms: limit.as_millis() as u64 });
             }
-            result
-        })?;
-        let waited_ms = guard.modifier_wait.as_millis() as u64;
-        sent.ok_or(Error::ModifierHeld { waited_ms })
+            std::thread::sleep(MODIFIER_POLL);
+        }
     }
 
-    /// Sends `strokes`, unless the focus is elsewhere (an error) or a modifier is held (`None`).
-    fn send_if_free(&self, strokes: &[Stroke], guard: &Guard) -> Result<Option<()>> {
+    /// Sends `strokes`, unless the focus is elsewhere (an error) or a key is held.
+    fn send_if_free(&self, strokes: &[Stroke], guard: &Guard) -> Result<Sending> {
         if let Some(class) = guard.only {
             let window = self.focused()?;
             if window != guard.window {
@@ -183,7 +204,10 @@ impl X11 {
         let state = self.conn.xkb_get_state(core_keyboard())?.reply()?;
         let locks = ModMask::LOCK | ModMask::M2;
         if u16::from(state.mods) & !u16::from(locks) != 0 {
-            return Ok(None);
+            return Ok(Sending::Modifiers);
+        }
+        if guard.keys_up && self.conn.query_keymap()?.reply()?.keys.iter().any(|keys| *keys != 0) {
+            return Ok(Sending::Keys);
         }
         let caps_lock = state.locked_mods & ModMask::LOCK;
         if caps_lock != ModMask::from(0u16) && !strokes.is_empty() {
@@ -203,7 +227,7 @@ impl X11 {
         if caps_lock != ModMask::from(0u16) && !strokes.is_empty() {
             self.lock_caps(caps_lock)?;
         }
-        Ok(Some(()))
+        Ok(Sending::Sent)
     }
 
     fn key_all<'k>(&self, kind: u8, keys: impl Iterator<Item = &'k Keycode>) -> Result<()> {

@@ -99,7 +99,7 @@ impl Injector for X11 {
     fn inject(&mut self, text: &str, target: &Target, options: &Options, cancel: &AtomicBool) -> Outcome {
         let (text, extra) = options.allowed(text, target);
         let mut outcome = Outcome::unsent(target);
-        let guard = match self.guard(target, options, cancel) {
+        let guard = match self.guard(target, options, true, cancel) {
             Ok(guard) => guard,
             Err(reason) => {
                 self.stop(reason, &text, &mut outcome);
@@ -125,13 +125,14 @@ impl Injector for X11 {
             return Err(Error::UsedSince);
         }
         let never = AtomicBool::new(false);
-        let guard = self.guard(&outcome.target, &Options::default(), &never)?;
+        let guard = self.guard(&outcome.target, &Options::default(), true, &never)?;
         self.press_back_space(undo.graphemes, &guard)
     }
 
     fn selection(&mut self, target: &Target) -> Result<Option<String>> {
         let never = AtomicBool::new(false);
-        let guard = self.guard(target, &Options::default(), &never)?;
+        // The key that asks for it may still be down.
+        let guard = self.guard(target, &Options::default(), false, &never)?;
         self.selected_text(target, &guard)
     }
 

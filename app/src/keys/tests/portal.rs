@@ -110,6 +110,15 @@ async fn answer(
 ) -> zbus::Result<()> {
     let header = call.header();
     match header.member().unwrap().as_str() {
+        "Get" => {
+            let (interface, _): (String, String) = call.body().deserialize()?;
+            match interface == SHORTCUTS {
+                true => desktop.reply(&header, &Value::from(1u32)).await,
+                false => {
+                    desktop.reply_error(&header, "org.freedesktop.DBus.Error.UnknownInterface", &()).await
+                }
+            }
+        }
         "GetAll" => desktop.reply(&header, &HashMap::from([("version", Value::from(1u32))])).await,
         "Register" => {
             let (application, _): (String, Options) = call.body().deserialize()?;
