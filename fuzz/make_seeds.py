@@ -423,10 +423,12 @@ def channels_seeds():
 
 
 def bundle_seeds():
-    seed("bundle", "forged", b"\3readme.md\1paper\0licences/MIT\1text")
-    seed("bundle", "forged-model", b"\3readme.md\1paper\0models/m/m.gguf\1" + b"GGUF\3")
-    for name, bend in [("link", b"\1\2"), ("outside", b"\3\0undertone/../../x"), ("size", b"\3\3\xff\xff\xff\xff\xff\xff\xff\xff"), ("more", b"\2\6undertone/y")]:
-        seed("bundle", f"bent-{name}", b"\3readme.md\1paper\0\0" + bend)
+    papers = b"\3readme.md\xfepaper\xfflicences/MIT\xfetext"
+    model = gguf({"general.type": "model", "general.architecture": "llama"})
+    seed("bundle", "forged", papers)
+    seed("bundle", "forged-model", papers + b"\xffmodels/m/m.gguf\xfe" + model)
+    for name, bend in [("link", b"\1\2"), ("outside", b"\3\0undertone/../../x"), ("size", b"\3\3\x7f\x7f\x7f\x7f\x7f\x7f\x7f\x7f"), ("more", b"\2\6undertone/y")]:
+        seed("bundle", f"bent-{name}", papers + b"\xff\xff" + bend)
     seed("bundle", "archive", b"\2" + bytes(1024))
     seed("bundle", "sealed", b"\1\x28\xb5\x2f\xfd\0\0\1\0\0")
     seed("bundle", "plain", b"\0" + b"\x50\x2a\x4d\x18\x20\0\0\0" + bytes(32))

@@ -79,15 +79,19 @@ fn store(root: &Path) -> Store {
     Store::open(&config).expect("opened")
 }
 
-/// A bundle whose hashes are right. Its files lie between zero bytes: a name, a byte 1, and what is in it; a manifest is
-/// written for what is below `models/`. Behind them, after two zero bytes, how the archive is bent: a file's number, a byte
-/// that says in what, and a new name.
+/// Stands between files, and between bends; twice between the two.
+const NEXT: u8 = 0xff;
+/// Stands between a file's name and what is in it.
+const HOLDS: u8 = 0xfe;
+
+/// A bundle whose hashes are right. A manifest is written for what is below `models/`. Behind the files stands how the
+/// archive is bent: a file's number, a byte that says in what, and a new name.
 fn forged(data: &[u8]) -> Vec<u8> {
-    let at = data.windows(2).position(|two| two == [0, 0]).unwrap_or(data.len());
+    let at = data.windows(2).position(|two| two == [NEXT, NEXT]).unwrap_or(data.len());
     let (listed, bends) = data.split_at(at);
     let mut files = vec![(PROGRAM.to_owned(), b"program".to_vec())];
-    for file in listed.split(|byte| *byte == 0).filter(|file| !file.is_empty()).take(8) {
-        let mut parts = file.splitn(2, |byte| *byte == 1);
+    for file in listed.split(|byte| *byte == NEXT).filter(|file| !file.is_empty()).take(8) {
+        let mut parts = file.splitn(2, |byte| *byte == HOLDS);
         let name = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
         // A header has no room for more.
         if name.len() + FOLDER.len() <= 100 {
@@ -97,7 +101,7 @@ fn forged(data: &[u8]) -> Vec<u8> {
     let manifests: Vec<_> = files.iter().filter_map(|(name, bytes)| manifest(name, bytes)).collect();
     files.splice(1..1, manifests);
     let borrowed: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (&**name, &**bytes)).collect();
-    archive(&borrowed, |members| bends.split(|byte| *byte == 0).for_each(|how| bend(members, how)))
+    archive(&borrowed, |members| bends.split(|byte| *byte == NEXT).for_each(|how| bend(members, how)))
 }
 
 /// A manifest for a file of a model, unless it is one.
