@@ -188,7 +188,7 @@ impl Capture {
     }
 
     /// Begins recording `id` (unique over restarts, such as the Unix time in ms). Returns at once.
-    /// While another is in progress it fails with [`CaptureError::Busy`].
+    /// While another is in progress it fails with [`CaptureError::Busy`]; one that was stopped ends first.
     ///
     /// # Errors
     /// [`CaptureError::Stalled`].

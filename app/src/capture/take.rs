@@ -100,6 +100,11 @@ impl Take {
         self.stop_at = Some(self.stop_at.map_or(at, |earlier| earlier.min(at)));
     }
 
+    /// Whether it was stopped, and only what sounded before is still to come.
+    pub(super) fn is_over(&self) -> bool {
+        self.stop_at.is_some_and(|at| at <= Instant::now())
+    }
+
     /// Whether it is over, when all that sounded before `captured_until` is here.
     pub(super) fn ended(&self, captured_until: Instant) -> Option<Ended> {
         if self.samples.len() >= self.max_samples {

@@ -412,6 +412,25 @@ fn one_recording_at_a_time() {
 }
 
 #[test]
+fn a_recording_that_follows_at_once_waits_for_the_last_sound_of_the_one_before() {
+    // The last frames before the stop come a tenth of a second behind it.
+    let delay = Duration::from_millis(100);
+    let rig = Rig::new(Script { delay, ..Script::mono(ramp) });
+    rig.start(1);
+    rig.heard(1_600);
+    rig.capture.stop(0).unwrap();
+    rig.start(2);
+    let (first, _) = rig.finished();
+    assert_eq!((first.id, first.ended), (1, Ended::Stopped));
+    assert!(frames(&first.samples).end >= 1_600 + 1_500, "{:?}", frames(&first.samples));
+    rig.heard(1_600);
+    rig.capture.stop(0).unwrap();
+    let (second, _) = rig.finished();
+    assert_eq!((second.id, second.ended), (2, Ended::Stopped));
+    assert!(frames(&second.samples).start >= frames(&first.samples).end, "each sample once");
+}
+
+#[test]
 fn the_device_is_looked_up_at_each_start() {
     let script = Script::mono(ramp);
     let devices =

@@ -30,6 +30,8 @@ pub(super) struct CaptureThread<S> {
     /// The latest samples while nothing is recorded, at the device's rate; only with pre-roll.
     preroll: VecDeque<f32>,
     take: Option<Take>,
+    /// Another recording begins as soon as this one has ended.
+    is_awaited: bool,
     /// Pre-roll of the take, until its start was told.
     untold_preroll_ms: Option<u32>,
     last_sound: Instant,
@@ -48,6 +50,7 @@ impl<S: Source> CaptureThread<S> {
             backlog: VecDeque::new(),
             preroll: VecDeque::new(),
             take: None,
+            is_awaited: false,
             untold_preroll_ms: None,
             last_sound: now,
             retry_at: now,
@@ -62,8 +65,12 @@ impl<S: Source> CaptureThread<S> {
             let idle = self.microphone.is_none() && self.backlog.is_empty();
             match commands.recv_timeout(if idle { RETRY_EVERY } else { LOOK_EVERY }) {
                 Ok(Command::Start { id, about, at }) => {
+                    self.await_stopped();
                     if let Err(error) = self.begin(id, about, at) {
                         self.backlog.push_back(Event::Failed { id, error });
+                        if self.take.is_none() {
+                            self.close_unless_kept();
+                        }
                     }
                 }
                 Ok(Command::Stop { until }) => {
@@ -85,6 +92,18 @@ impl<S: Source> CaptureThread<S> {
             self.look();
             self.deliver();
         }
+    }
+
+    /// Waits for the last sound of a recording that was stopped just now, and leaves the microphone open behind it: the
+    /// user speaks on.
+    fn await_stopped(&mut self) {
+        self.is_awaited = true;
+        while self.take.as_ref().is_some_and(Take::is_over) {
+            std::thread::sleep(LOOK_EVERY);
+            self.look();
+            self.deliver();
+        }
+        self.is_awaited = false;
     }
 
     /// Opens a microphone that is to be always open.
@@ -256,7 +275,7 @@ impl<S: Source> CaptureThread<S> {
     }
 
     fn close_unless_kept(&mut self) {
-        if self.settings.preroll_ms == 0 {
+        if self.settings.preroll_ms == 0 && !self.is_awaited {
             self.close();
         }
     }
