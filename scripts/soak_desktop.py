@@ -259,14 +259,18 @@ class Window:
         self.desktop.run("xdotool", "windowfocus", "--sync", self.id)
 
     def new_text(self):
-        """What it has received since the last time it was taken."""
+        """What it has received and was not taken."""
         text = self.file.read_text()
         if not text.startswith(self.known):
             raise Wrong(f"{self.title} held {self.known!r} and holds {text!r}")
         return text[len(self.known) :]
 
     def take(self):
-        text = self.new_text()
+        """The same, once nothing follows any more."""
+        text, before = self.new_text(), None
+        while text != before:
+            time.sleep(0.2)
+            text, before = self.new_text(), text
         self.known += text
         return text
 
