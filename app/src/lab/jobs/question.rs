@@ -4,7 +4,7 @@ use crate::exit::{Exit, Failure};
 use crate::lab::lines;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::path::Path;
 use undertone_engine::batch::{Prompts, Question};
 use undertone_engine::error::EngineError;
@@ -120,7 +120,9 @@ pub(super) fn read(path: &Path, max_tokens: u32) -> Result<Vec<Job>> {
 }
 
 fn parse(line: &[u8], number: usize, default_max_tokens: u32) -> Result<Job, String> {
-    let line: Line = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+    // An object: a list would be taken for its values in the order above.
+    let line: Map<String, Value> = serde_json::from_slice(line).map_err(|e| e.to_string())?;
+    let line: Line = serde_json::from_value(line.into()).map_err(|e| e.to_string())?;
     let Line { id, prompt, system, user, messages, max_tokens, stop, meta } = line;
     let turn = |role, content| Turn { role, content };
     let messages = match (&prompt, system, user, messages) {
