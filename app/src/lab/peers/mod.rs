@@ -409,7 +409,7 @@ impl Bench {
 
     fn faults<'a>(&'a self, old: &'a Old, llama: &'a Peer) -> Vec<Turn<'a>> {
         let direct = Turn::new("llama.cpp, called directly", |n: usize| {
-            llama.ask("ask", self.texts[n].request.clone(), None)
+            old.ask_directly(llama, &self.texts[n].request)
         });
         let rows = Faults::ROWS.map(|(name, faults, _)| {
             Turn::new(name, move |n: usize| old.ask(&self.texts[n].request, faults))
@@ -420,7 +420,7 @@ impl Bench {
     fn chains<'a>(&'a self, (old, speech, llama): &'a (Old, Peer, Peer)) -> Vec<Turn<'a>> {
         let ours = Turn::new("Undertone", |n: usize| systems::dictate(&self.engine, &self.clips[n], MODE));
         let direct = Turn::new("faster-whisper int8, llama.cpp called directly", move |n: usize| {
-            let clean = |prompt: &Prompt| llama.ask("ask", prompt.request.clone(), None);
+            let clean = |prompt: &Prompt| old.ask_directly(llama, &prompt.request);
             old::chain(speech, &self.prompts, &self.clips[n], clean)
         });
         let faults = Turn::new("the old pipeline, all faults", move |n: usize| {

@@ -69,7 +69,8 @@ impl Old {
         Ok(Old { server, client, context, loud, warm_up })
     }
 
-    /// One clean-up. Keeping the model warm is not counted: that was done between dictations.
+    /// One clean-up. Keeping the model warm before it is not counted: that was done between dictations. (Without it a row
+    /// would find the text computed that the row before it asked for.)
     ///
     /// # Errors
     /// A sentence.
@@ -77,11 +78,19 @@ impl Old {
         if let (true, Some(why)) = (faults.silent_address, &self.loud) {
             return Err(why.clone());
         }
-        if faults.other_context {
-            // Half of it: no model is asked for more positions than it was trained with.
-            self.send(&self.warm_up, self.context / 2, Faults::default())?;
-        }
+        // The other is half of it: no model is asked for more positions than it was trained with.
+        let warm_up_context = if faults.other_context { self.context / 2 } else { self.context };
+        self.send(&self.warm_up, warm_up_context, Faults::default())?;
         self.send(request, self.context, faults)
+    }
+
+    /// One clean-up by `llama`, without a server, and as warm.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn ask_directly(&self, llama: &Peer, request: &Value) -> Result<Answer, String> {
+        llama.ask("ask", self.warm_up.clone(), None)?;
+        llama.ask("ask", request.clone(), None)
     }
 
     fn send(&self, request: &Value, context: u32, faults: Faults) -> Result<Answer, String> {
