@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use undertone_engine::channels::{Splitter, reference};
 
-/// The first byte says whether the prompt opened a thought, the second how long the pieces are.
+// The first byte says whether the prompt opened a thought, the second how long the pieces are.
 fuzz_target!(|data: &[u8]| {
     let [how, cut, text @ ..] = data else { return };
     if how % 4 == 3 {
@@ -47,6 +47,8 @@ fn nothing_of_a_thought_is_spoken(cut: u8, data: &[u8]) {
         }
     }
     let mut splitter = Splitter::new();
-    text.as_bytes().chunks(usize::from(cut).max(1)).for_each(|piece| drop(splitter.push(piece).len()));
+    for piece in text.as_bytes().chunks(usize::from(cut).max(1)) {
+        let _ = splitter.push(piece);
+    }
     assert_eq!(splitter.finish(), said, "{text:?}");
 }

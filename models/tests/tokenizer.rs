@@ -275,6 +275,10 @@ fn damaged_tokenizer_json_is_refused() {
     let sound = with(r#"{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}"#);
     let tokenizer = Tokenizer::from_json(sound.as_bytes()).unwrap();
     assert_eq!(tokenizer.encode("ab\u{430}").unwrap(), [2]);
+    // An added token may be in the vocabulary as well.
+    let both = sound
+        .replace(r#""added_tokens":[]"#, r#""added_tokens":[{"id":1,"content":"b"},{"id":1,"content":"b"}]"#);
+    assert_eq!(Tokenizer::from_json(both.as_bytes()).unwrap().special_id("b"), Some(1));
     for bad in [
         "".to_owned(),
         "{}".to_owned(),
@@ -286,6 +290,10 @@ fn damaged_tokenizer_json_is_refused() {
         with(r#"{"type":"BPE","vocab":{"a":0},"merges":[["a","a"]]}"#),
         with(r###"{"type":"BPE","vocab":{"a":0},"merges":[],"continuing_subword_prefix":"##"}"###),
         sound.replace(r#""added_tokens":[]"#, r#""added_tokens":[{"id":4000000000,"content":"x"}]"#),
+        // Text would become the end of it.
+        sound.replace(r#""added_tokens":[]"#, r#""added_tokens":[{"id":2,"content":"<|endoftext|>"}]"#),
+        sound.replace(r#""added_tokens":[]"#, r#""added_tokens":[{"id":3,"content":"x"},{"id":3,"content":"y"}]"#),
+        with(r#"{"type":"BPE","vocab":{"a":0,"b":0},"merges":[]}"#),
         sound.replace(r#""added_tokens":[]"#, r#""pre_tokenizer":{"type":"Split","pattern":{"Regex":"("},"behavior":"Isolated","invert":false}"#),
         sound.replace(r#""added_tokens":[]"#, r#""normalizer":{"type":"Precompiled","precompiled_charsmap":"AAAA"}"#),
     ] {

@@ -69,6 +69,7 @@ impl Tokenizer {
             return Err(TokenizerError::Unsupported(what));
         }
         let model = bpe_model(document.model)?;
+        one_token_an_id(&model.vocab, &document.added_tokens)?;
         let specials: HashSet<&str> =
             document.added_tokens.iter().map(|added| added.content.as_str()).collect();
         let mut pieces = Pieces::default();
@@ -126,6 +127,21 @@ fn bpe_model(model: Value) -> Result<BpeModel, TokenizerError> {
         return Err(TokenizerError::Unsupported(what));
     }
     Ok(model)
+}
+
+/// Added tokens may stand in the vocabulary too, as the same ones; otherwise text could become one of them.
+fn one_token_an_id(vocab: &HashMap<String, u32>, added: &[AddedToken]) -> Result<(), TokenizerError> {
+    let mut owners = HashMap::with_capacity(vocab.len() + added.len());
+    let vocab = vocab.iter().map(|(token, id)| (token.as_str(), *id));
+    for (token, id) in vocab.chain(added.iter().map(|added| (added.content.as_str(), added.id))) {
+        if let Some(other) = owners.insert(id, token).filter(|other| *other != token) {
+            let (first, second) = (other.min(token), other.max(token));
+            return Err(TokenizerError::invalid(format!(
+                "tokens {first:?} and {second:?} have one id, {id}"
+            )));
+        }
+    }
+    Ok(())
 }
 
 fn pairs(merges: Vec<Merge>) -> Result<Vec<(String, String)>, TokenizerError> {
