@@ -50,13 +50,11 @@ pub(super) struct Guard<'a> {
     cancel: &'a AtomicBool,
 }
 
-/// What became of strokes that were to be sent.
-#[derive(PartialEq)]
-enum Sending {
-    Sent,
-    /// Not sent: modifiers are held.
+/// Why no key can be sent now.
+#[derive(Clone, Copy)]
+enum Held {
     Modifiers,
-    /// Not sent: other keys are.
+    /// Other keys.
     Keys,
 }
 
@@ -175,15 +173,20 @@ impl X11 {
             if guard.is_cancelled() {
                 return Err(Error::Cancelled);
             }
-            // Nobody can move the focus or hear of a key between the check and the last key.
-            self.conn.grab_server()?;
-            let result = self.send_if_free(strokes, guard);
-            self.conn.ungrab_server()?;
-            self.conn.get_input_focus()?.reply()?;
-            let limit = match result? {
-                Sending::Sent => return Ok(()),
-                Sending::Modifiers => guard.modifier_wait,
-                Sending::Keys => guard.modifier_wait.max(KEY_WAIT),
+            // A grab at each look would make the screen stutter for as long as a key is held.
+            let mut held = self.held(guard)?;
+            if held.is_none() {
+                // Nobody can move the focus or hear of a key between this look and the last key.
+                self.conn.grab_server()?;
+                let result = self.send_if_free(strokes, guard);
+                self.conn.ungrab_server()?;
+                self.conn.get_input_focus()?.reply()?;
+                held = result?;
+            }
+            let limit = match held {
+                None => return Ok(()),
+                Some(Held::Modifiers) => guard.modifier_wait,
+                Some(Held::Keys) => guard.modifier_wait.max(KEY_WAIT),
             };
             if start.elapsed() >= limit {
                 return Err(Error::KeyHeld { waited_ms: limit.as_millis() as u64 });
@@ -192,8 +195,8 @@ impl X11 {
         }
     }
 
-    /// Sends `strokes`, unless the focus is elsewhere (an error) or a key is held.
-    fn send_if_free(&self, strokes: &[Stroke], guard: &Guard) -> Result<Sending> {
+    /// What is held that a key must not be sent beside. The focus elsewhere is an error.
+    fn held(&self, guard: &Guard) -> Result<Option<Held>> {
         if let Some(class) = guard.only {
             let window = self.focused()?;
             if window != guard.window {
@@ -204,13 +207,25 @@ impl X11 {
         let state = self.conn.xkb_get_state(core_keyboard())?.reply()?;
         let locks = ModMask::LOCK | ModMask::M2;
         if u16::from(state.mods) & !u16::from(locks) != 0 {
-            return Ok(Sending::Modifiers);
+            return Ok(Some(Held::Modifiers));
         }
-        if guard.keys_up && self.conn.query_keymap()?.reply()?.keys.iter().any(|keys| *keys != 0) {
-            return Ok(Sending::Keys);
+        let any = guard.keys_up && self.conn.query_keymap()?.reply()?.keys.iter().any(|keys| *keys != 0);
+        Ok(any.then_some(Held::Keys))
+    }
+
+    /// Sends `strokes`, unless something is held.
+    fn send_if_free(&self, strokes: &[Stroke], guard: &Guard) -> Result<Option<Held>> {
+        let held = self.held(guard)?;
+        if held.is_none() && !strokes.is_empty() {
+            self.send_now(strokes)?;
         }
+        Ok(held)
+    }
+
+    fn send_now(&self, strokes: &[Stroke]) -> Result<()> {
+        let state = self.conn.xkb_get_state(core_keyboard())?.reply()?;
         let caps_lock = state.locked_mods & ModMask::LOCK;
-        if caps_lock != ModMask::from(0u16) && !strokes.is_empty() {
+        if caps_lock != ModMask::from(0u16) {
             self.lock_caps(ModMask::from(0u16))?;
         }
         let mut held: &[Keycode] = &[];
@@ -224,10 +239,10 @@ impl X11 {
             self.key_all(KEY_RELEASE_EVENT, [stroke.keycode].iter())?;
         }
         self.key_all(KEY_RELEASE_EVENT, held.iter().rev())?;
-        if caps_lock != ModMask::from(0u16) && !strokes.is_empty() {
+        if caps_lock != ModMask::from(0u16) {
             self.lock_caps(caps_lock)?;
         }
-        Ok(Sending::Sent)
+        Ok(())
     }
 
     fn key_all<'k>(&self, kind: u8, keys: impl Iterator<Item = &'k Keycode>) -> Result<()> {
