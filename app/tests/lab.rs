@@ -177,6 +177,22 @@ fn killed_and_shared_sweeps_say_what_a_whole_one_says() {
     run(&["merge", &again, &parts[1], &parts[0], &parts[1]]);
     assert_eq!(lasting(&merged), rows);
     assert_eq!(std::fs::read(&merged).unwrap(), std::fs::read(&again).unwrap());
+
+    let (page, torn) = (place.text("page.html"), place.text("torn.html"));
+    run(&["report", &merged, "-o", &page]);
+    let painted = paint(&page);
+    assert!(painted.status.success(), "{}", String::from_utf8_lossy(&painted.stderr));
+    // A chart behind what a browser cannot read is not there to be seen.
+    let html = std::fs::read_to_string(&page).unwrap();
+    let chart = html.rfind("<svg").map(|at| at + html[at..].find('>').unwrap() + 1).unwrap();
+    std::fs::write(&torn, format!("{}<defs>{}", &html[..chart], &html[chart..])).unwrap();
+    assert!(String::from_utf8_lossy(&paint(&torn).stderr).contains("is not painted"));
+}
+
+/// Looks at a report in headless Chromium.
+fn paint(page: &str) -> Output {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/report-check");
+    Command::new("python3").arg(script).arg(page).output().unwrap()
 }
 
 #[test]

@@ -4,9 +4,11 @@
 use super::shapes::{color, fill, polyline, rounded_rect, stroke};
 use super::worker::{Inbox, Worker};
 use super::{Event, Problem, report};
-use ksni::blocking::TrayMethods;
+use ksni::blocking::{Handle, TrayMethods};
 use ksni::menu::{CheckmarkItem, RadioGroup, RadioItem, StandardItem};
 use ksni::{Icon, MenuItem, OfflineReason, ToolTip};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use tiny_skia::{PathBuilder, Pixmap};
 
@@ -48,7 +50,7 @@ impl Tray {
     /// Shows the icon as soon as something on the desktop shows icons; what is chosen in the menu
     /// arrives on `events`.
     pub(crate) fn start(status: Status, events: &SyncSender<Event>) -> Self {
-        let item = Item { status, events: events.clone() };
+        let item = Item { status, events: events.clone(), is_unseen: Arc::default() };
         Self(Worker::spawn("tray", events, |inbox| run(item, inbox)))
     }
 
@@ -60,10 +62,12 @@ impl Tray {
 
 fn run(item: Item, inbox: &Inbox<Status>) -> Result<(), Problem> {
     // At login the program may be up before the panel is: then the icon appears with the panel.
-    let handle = item.assume_sni_available(true).spawn().map_err(|error| match error {
-        ksni::Error::Watcher(_) | ksni::Error::WontShow => Problem::NoTrayHost,
-        error => Problem::NoBus { part: "tray icon", cause: error.to_string() },
-    })?;
+    let mut handle = spawn(item.clone())?;
+    // ksni listens for a panel only after it has found none: one that came in between does not know of the icon.
+    if item.is_unseen.load(Ordering::SeqCst) && is_panel_there() {
+        handle.shutdown().wait();
+        handle = spawn(item)?;
+    }
     while let Some(status) = inbox.take() {
         if handle.update(|item| item.status = status).is_none() {
             return Err(Problem::NoBus { part: "tray icon", cause: "it has ended".into() });
@@ -73,10 +77,30 @@ fn run(item: Item, inbox: &Inbox<Status>) -> Result<(), Problem> {
     Ok(())
 }
 
+fn spawn(item: Item) -> Result<Handle<Item>, Problem> {
+    item.assume_sni_available(true).spawn().map_err(|error| match error {
+        ksni::Error::Watcher(_) | ksni::Error::WontShow => Problem::NoTrayHost,
+        error => Problem::NoBus { part: "tray icon", cause: error.to_string() },
+    })
+}
+
+/// Whether something shows icons now.
+fn is_panel_there() -> bool {
+    let ask = || {
+        let bus = zbus::blocking::Connection::session()?;
+        let name = "org.kde.StatusNotifierWatcher".try_into()?;
+        zbus::Result::Ok(zbus::blocking::fdo::DBusProxy::new(&bus)?.name_has_owner(name)?)
+    };
+    ask().unwrap_or(false)
+}
+
 /// What is published on the bus.
+#[derive(Clone)]
 struct Item {
     status: Status,
     events: SyncSender<Event>,
+    /// Whether nothing has taken the icon yet.
+    is_unseen: Arc<AtomicBool>,
 }
 
 impl Item {
@@ -149,9 +173,14 @@ impl ksni::Tray for Item {
         ]
     }
 
+    fn watcher_online(&self) {
+        self.is_unseen.store(false, Ordering::SeqCst);
+    }
+
     fn watcher_offline(&self, reason: OfflineReason) -> bool {
         // A panel that restarts is gone for a moment; only one that never was is worth a word.
         if let OfflineReason::Error(_) = reason {
+            self.is_unseen.store(true, Ordering::SeqCst);
             report(&self.events, Event::Problem(Problem::NoTrayHost));
         }
         true
