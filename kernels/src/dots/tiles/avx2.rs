@@ -94,6 +94,9 @@ pub(super) trait Source<const P: usize>: Copy {
     /// Needs AVX2, FMA and F16C; the block is there.
     unsafe fn enter(&mut self, b: usize);
 
+    /// Asks memory for what will be wanted after group `g`, for `rows` rows of activations.
+    fn ask_ahead(&self, g: usize, rows: usize);
+
     /// What a level of group `g` of the block is worth, and what all are more by, of eight rows.
     ///
     /// # Safety
@@ -122,6 +125,10 @@ impl<const QUADS: usize, const SUMS: usize, const P: usize> Source<P> for Panels
 
     #[inline(always)]
     unsafe fn enter(&mut self, _: usize) {}
+
+    /// It has just been written.
+    #[inline(always)]
+    fn ask_ahead(&self, _: usize, _: usize) {}
 
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -193,6 +200,7 @@ pub(super) unsafe fn tile<S: Source<P>, const R: usize, const P: usize>(
             weights.enter(b);
             for g in 0..block_groups {
                 let at = b * block_groups + g;
+                weights.ask_ahead(g, R);
                 let dots = group::<S, R, P>(levels.add(4 * at * S::QUADS), groups * S::QUADS, weights, g);
                 let (mut scale, mut offset) = ([_mm256_setzero_ps(); P], [_mm256_setzero_ps(); P]);
                 for p in 0..P {
