@@ -168,13 +168,15 @@ impl X11 {
 
     /// Sends `strokes` once the guard's conditions hold; all of them or none.
     pub(super) fn send(&self, strokes: &[Stroke], guard: &Guard) -> Result<()> {
-        let start = Instant::now();
+        let (start, mut held) = (Instant::now(), None);
         loop {
             if guard.is_cancelled() {
                 return Err(Error::Cancelled);
             }
             // A grab at each look would make the screen stutter for as long as a key is held.
-            let mut held = self.held(guard)?;
+            if held.is_some() {
+                held = self.look(guard)?.err();
+            }
             if held.is_none() {
                 // Nobody can move the focus or hear of a key between this look and the last key.
                 self.conn.grab_server()?;
@@ -195,8 +197,8 @@ impl X11 {
         }
     }
 
-    /// What is held that a key must not be sent beside. The focus elsewhere is an error.
-    fn held(&self, guard: &Guard) -> Result<Option<Held>> {
+    /// Which modifiers are locked, where a key can be sent. The focus elsewhere is an error.
+    fn look(&self, guard: &Guard) -> Result<std::result::Result<ModMask, Held>> {
         if let Some(class) = guard.only {
             let window = self.focused()?;
             if window != guard.window {
@@ -207,25 +209,22 @@ impl X11 {
         let state = self.conn.xkb_get_state(core_keyboard())?.reply()?;
         let locks = ModMask::LOCK | ModMask::M2;
         if u16::from(state.mods) & !u16::from(locks) != 0 {
-            return Ok(Some(Held::Modifiers));
+            return Ok(Err(Held::Modifiers));
         }
-        let any = guard.keys_up && self.conn.query_keymap()?.reply()?.keys.iter().any(|keys| *keys != 0);
-        Ok(any.then_some(Held::Keys))
+        if guard.keys_up && self.conn.query_keymap()?.reply()?.keys.iter().any(|keys| *keys != 0) {
+            return Ok(Err(Held::Keys));
+        }
+        Ok(Ok(state.locked_mods))
     }
 
     /// Sends `strokes`, unless something is held.
     fn send_if_free(&self, strokes: &[Stroke], guard: &Guard) -> Result<Option<Held>> {
-        let held = self.held(guard)?;
-        if held.is_none() && !strokes.is_empty() {
-            self.send_now(strokes)?;
-        }
-        Ok(held)
-    }
-
-    fn send_now(&self, strokes: &[Stroke]) -> Result<()> {
-        let state = self.conn.xkb_get_state(core_keyboard())?.reply()?;
-        let caps_lock = state.locked_mods & ModMask::LOCK;
-        if caps_lock != ModMask::from(0u16) {
+        let locked = match self.look(guard)? {
+            Ok(locked) => locked,
+            Err(held) => return Ok(Some(held)),
+        };
+        let caps_lock = locked & ModMask::LOCK;
+        if caps_lock != ModMask::from(0u16) && !strokes.is_empty() {
             self.lock_caps(ModMask::from(0u16))?;
         }
         let mut held: &[Keycode] = &[];
@@ -239,10 +238,10 @@ impl X11 {
             self.key_all(KEY_RELEASE_EVENT, [stroke.keycode].iter())?;
         }
         self.key_all(KEY_RELEASE_EVENT, held.iter().rev())?;
-        if caps_lock != ModMask::from(0u16) {
+        if caps_lock != ModMask::from(0u16) && !strokes.is_empty() {
             self.lock_caps(caps_lock)?;
         }
-        Ok(())
+        Ok(None)
     }
 
     fn key_all<'k>(&self, kind: u8, keys: impl Iterator<Item = &'k Keycode>) -> Result<()> {

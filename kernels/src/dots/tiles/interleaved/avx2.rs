@@ -209,6 +209,10 @@ unsafe fn pack_of<F: Blocks>(weight: &Weight, row: usize, panel: &mut Panel) {
             weights.enter(b);
             for g in 0..F::GROUPS {
                 let at = b * F::GROUPS + g;
+                // The other panel lies in the same lines.
+                if p == 0 {
+                    weights.ask_ahead(g, 0);
+                }
                 (scales[at], offsets[at]) = weights.scale(p, g);
                 for (q, quad) in levels[at * F::QUADS..][..F::QUADS].iter_mut().enumerate() {
                     *quad = weights.quad(p, g, q);
