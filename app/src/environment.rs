@@ -15,15 +15,14 @@ use undertone_engine::{ISA_VARIABLE, Isa};
 /// [`Exit::Usage`] for a name that is none, [`Exit::Device`] if the processor lacks them.
 pub(crate) fn check_instructions() -> Result<()> {
     let Some(name) = std::env::var_os(ISA_VARIABLE).filter(|name| !name.is_empty()) else { return Ok(()) };
-    let best = Isa::of_machine();
     let refused = |exit, what: &str| {
-        let here: Vec<&str> = Isa::ALL.into_iter().filter(|isa| *isa <= best).map(Isa::name).collect();
+        let here: Vec<&str> = Isa::ALL.into_iter().filter(|isa| isa.is_here()).map(Isa::name).collect();
         let (name, here) = (name.display(), here.join(", "));
         Err(Failure::new(exit, format!("{ISA_VARIABLE}={name} {what}; here it can be {here}")).into())
     };
     match name.to_str().and_then(Isa::parse) {
         None => refused(Exit::Usage, "names no instruction set"),
-        Some(isa) if isa > best => refused(Exit::Device, "is more than this processor has"),
+        Some(isa) if !isa.is_here() => refused(Exit::Device, "is more than this processor has"),
         Some(_) => Ok(()),
     }
 }

@@ -64,7 +64,7 @@ fn a_question_is_cleaned_and_not_answered() {
 #[test]
 fn every_instruction_set_of_this_processor_hears_the_same() {
     let mut heard = Vec::new();
-    for isa in ["scalar", "avx2", "avx512", "avx512vnni"] {
+    for isa in ["scalar", "avx2", "avxvnni", "avx512", "avx512vnni", "amx"] {
         let output = command(&[&clip("question.wav")]).env("UNDERTONE_ISA", isa).output().unwrap();
         if output.status.code() == Some(5) {
             let error = String::from_utf8(output.stderr).unwrap();

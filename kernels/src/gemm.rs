@@ -57,9 +57,9 @@ pub unsafe fn panel(
         row += unsafe {
             match isa.min(Isa::detect()) {
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx512 | Isa::Avx512Vnni => x86::rows_avx512(left, n, k, a, b, c, accumulate),
+                Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => x86::rows_avx512(left, n, k, a, b, c, accumulate),
                 #[cfg(target_arch = "x86_64")]
-                Isa::Avx2 => x86::rows_avx2(left, n, k, a, b, c, accumulate),
+                Isa::Avx2 | Isa::AvxVnni => x86::rows_avx2(left, n, k, a, b, c, accumulate),
                 _ => rows_plain(n, k, a, b, c, accumulate),
             }
         };

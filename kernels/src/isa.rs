@@ -4,18 +4,23 @@ use std::sync::atomic::{AtomicU8, Ordering};
 /// Names the most that is used of what the machine has.
 pub const ISA_VARIABLE: &str = "UNDERTONE_ISA";
 
-/// Instruction sets a kernel body is compiled for, in rising order.
+/// Instruction sets a kernel body is compiled for, in rising order. Machines need not have all up to their best:
+/// [`Isa::AvxVnni`] is on newer ones without AVX-512.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Isa {
     /// Whatever the compilation target guarantees.
-    Scalar = 0,
+    Scalar,
     /// AVX2 with FMA and F16C.
-    Avx2 = 1,
+    Avx2,
+    /// The same with VNNI in registers of 256 bits: products of bytes.
+    AvxVnni,
     /// AVX-512 F, BW, DQ, VL.
-    Avx512 = 2,
-    /// The same with VNNI: products of bytes.
-    Avx512Vnni = 3,
+    Avx512,
+    /// The same with VNNI.
+    Avx512Vnni,
+    /// The same with AMX: products of tiles of bytes, where there are sixteen rows of activations.
+    Amx,
 }
 
 // 255: not looked up yet. Detection gives the same answer in every thread, so a race is harmless.
@@ -23,11 +28,11 @@ static CURRENT: AtomicU8 = AtomicU8::new(255);
 
 impl Isa {
     /// All there are, in rising order.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::Avx512, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 6] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512, Isa::Avx512Vnni, Isa::Amx];
 
     /// Every set this machine can run, [`Isa::Scalar`] first: what parity tests walk over.
     pub fn available() -> impl Iterator<Item = Isa> {
-        Isa::ALL.into_iter().filter(|isa| *isa <= Isa::detect())
+        Isa::ALL.into_iter().filter(|isa| *isa <= Isa::detect() && isa.is_here())
     }
 
     /// The best set this machine has, up to the one `UNDERTONE_ISA` names: each path can be tested and
@@ -36,45 +41,50 @@ impl Isa {
         static DETECTED: OnceLock<Isa> = OnceLock::new();
         *DETECTED.get_or_init(|| {
             let most = std::env::var(ISA_VARIABLE).ok().and_then(|name| Isa::parse(&name));
-            most.map_or(Isa::of_machine(), |most| most.min(Isa::of_machine()))
+            Isa::best_up_to(most.unwrap_or(Isa::Amx))
         })
     }
 
-    /// The best set this machine has.
-    pub fn of_machine() -> Isa {
+    /// Whether this machine has it, and the system lets this process use it.
+    pub fn is_here(self) -> bool {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::is_x86_feature_detected as has;
-            let avx2 = has!("avx2") && has!("fma") && has!("f16c");
-            if avx2 && has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl") {
-                return if has!("avx512vnni") { Isa::Avx512Vnni } else { Isa::Avx512 };
-            }
-            if avx2 {
-                return Isa::Avx2;
-            }
+            let is_wide = || has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+            return match self {
+                Isa::Scalar => true,
+                Isa::Avx2 => has!("avx2") && has!("fma") && has!("f16c"),
+                Isa::AvxVnni => Isa::Avx2.is_here() && has!("avxvnni"),
+                Isa::Avx512 => Isa::Avx2.is_here() && is_wide(),
+                Isa::Avx512Vnni => Isa::Avx512.is_here() && has!("avx512vnni"),
+                Isa::Amx => Isa::Avx512Vnni.is_here() && crate::dots::may_use_amx(),
+            };
         }
-        Isa::Scalar
+        #[allow(unreachable_code)]
+        {
+            self == Isa::Scalar
+        }
+    }
+
+    fn best_up_to(most: Isa) -> Isa {
+        let is_best = |isa: &Isa| *isa <= most && isa.is_here();
+        Isa::ALL.into_iter().rev().find(is_best).unwrap_or(Isa::Scalar)
     }
 
     /// The set the operations use: the best one, or the limit set by [`Isa::limit`].
     pub fn current() -> Isa {
-        match CURRENT.load(Ordering::Relaxed) {
-            0 => Isa::Scalar,
-            1 => Isa::Avx2,
-            2 => Isa::Avx512,
-            3 => Isa::Avx512Vnni,
-            _ => {
-                let isa = Isa::detect();
-                CURRENT.store(isa as u8, Ordering::Relaxed);
-                isa
-            }
+        if let Some(isa) = Isa::ALL.get(usize::from(CURRENT.load(Ordering::Relaxed))) {
+            return *isa;
         }
+        let isa = Isa::detect();
+        CURRENT.store(isa as u8, Ordering::Relaxed);
+        isa
     }
 
     /// Uses at most `isa` from now on, so that a lesser path can be tested and measured here.
     /// Returns what is used in effect: never more than the machine has.
     pub fn limit(isa: Isa) -> Isa {
-        let isa = isa.min(Isa::detect());
+        let isa = Isa::best_up_to(isa.min(Isa::detect()));
         CURRENT.store(isa as u8, Ordering::Relaxed);
         isa
     }
@@ -89,8 +99,10 @@ impl Isa {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avxvnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512vnni",
+            Isa::Amx => "amx",
         }
     }
 }
@@ -114,12 +126,12 @@ macro_rules! per_isa {
                 #[allow(clippy::too_many_arguments)]
                 fn avx2($($arg: $ty),*) $(-> $ret)? { $body::<true>($($arg),*) }
                 match isa.min($crate::isa::Isa::detect()) {
-                    $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Vnni => {
+                    $crate::isa::Isa::Avx512 | $crate::isa::Isa::Avx512Vnni | $crate::isa::Isa::Amx => {
                         // SAFETY: `detect` has just said that the machine has these features.
                         return unsafe { avx512($($arg),*) };
                     }
                     // SAFETY: as above.
-                    $crate::isa::Isa::Avx2 => return unsafe { avx2($($arg),*) },
+                    $crate::isa::Isa::Avx2 | $crate::isa::Isa::AvxVnni => return unsafe { avx2($($arg),*) },
                     $crate::isa::Isa::Scalar => {}
                 }
             }

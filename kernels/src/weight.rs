@@ -106,7 +106,7 @@ impl Weight {
     /// Bytes of a `[rows, cols]` matrix of type `ty` once it is interleaved; `None` where that is of no
     /// use to the instruction set in use, or to products with this type.
     pub fn interleaved_bytes(ty: BlockType, rows: usize, cols: usize) -> Option<usize> {
-        if Isa::current() != Isa::Avx2 {
+        if !matches!(Isa::current(), Isa::Avx2 | Isa::AvxVnni) {
             return None;
         }
         interleaved::len_bytes(ty, rows, ty.row_bytes(cols)?)

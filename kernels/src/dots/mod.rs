@@ -36,6 +36,8 @@ use activations::Activations;
 pub(crate) use activations::{nearest, scale_of};
 use formats::*;
 use std::sync::Arc;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tiles::may_use_amx;
 pub(crate) use tiles::{Tiles, interleaved};
 
 /// Numbers taken at a time, of weights and activations.
@@ -111,9 +113,9 @@ fn kernel_of<F: Format>(isa: Isa, m: usize) -> Option<Kernel> {
 fn kernel_for_rows<F: Format, const M: usize>(isa: Isa) -> Kernel {
     match isa.min(Isa::detect()) {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512::row_dots::<F, M>,
+        Isa::Amx | Isa::Avx512Vnni => avx512::row_dots::<F, M>,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx2 => avx2::row_dots::<F, M>,
+        Isa::Avx512 | Isa::AvxVnni | Isa::Avx2 => avx2::row_dots::<F, M>,
         _ => scalar::row_dots::<F, M>,
     }
 }

@@ -21,5 +21,5 @@ pub fn exact() -> Isa {
 
 /// Those of this machine with products of bytes for many rows.
 pub fn on_bytes() -> impl Iterator<Item = Isa> {
-    Isa::available().filter(|isa| matches!(isa, Isa::Avx2 | Isa::Avx512Vnni))
+    Isa::available().filter(|isa| matches!(isa, Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni | Isa::Amx))
 }

@@ -1,4 +1,5 @@
-//! AVX2: eight weight rows a register, four bytes of each, `vpmaddubsw`.
+//! AVX2: eight weight rows a register, four bytes of each, `vpmaddubsw`; with VNNI in such registers `vpdpbusd`, whose sums
+//! are the same.
 
 use super::super::avx2::{Unpack, Weights};
 use super::super::formats::*;
@@ -41,9 +42,9 @@ thread_local! {
 /// See [`super::Tiles::columns`].
 ///
 /// # Safety
-/// Needs AVX2, FMA and F16C; these columns of `y` must be the caller's for all rows of activations.
+/// Needs AVX2, FMA and F16C, and AVX-VNNI if `VNNI`; these columns of `y` must be the caller's for all rows of activations.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn columns(
+pub(super) unsafe fn columns<const VNNI: bool>(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
@@ -51,7 +52,7 @@ pub(super) unsafe fn columns(
     y: Rows<*mut f32>,
 ) {
     // SAFETY: the caller's.
-    if weight.is_interleaved() && unsafe { interleaved::avx2::few(x, weight, bias, columns, y) } {
+    if weight.is_interleaved() && unsafe { interleaved::avx2::few::<VNNI>(x, weight, bias, columns, y) } {
         return;
     }
     let cols = weight.cols().next_multiple_of(LEN);
@@ -66,11 +67,11 @@ pub(super) unsafe fn columns(
         unsafe {
             use BlockType::*;
             match weight.block_type() {
-                Q4_0 | Q4_1 | Q4K => multiply::<8, { sums::FOUR_BITS }>(x, packed, y),
-                Q5_0 | Q5_1 | Q5K => multiply::<8, { sums::FIVE_BITS }>(x, packed, y),
-                Q6K => multiply::<4, { sums::SIX_BITS }>(x, packed, y),
-                Q8_0 => multiply::<8, { sums::SIGNED }>(x, packed, y),
-                _ => multiply::<{ DENSE_GROUP / 4 }, { sums::SIGNED }>(x, packed, y),
+                Q4_0 | Q4_1 | Q4K => multiply::<8, { sums::FOUR_BITS }, VNNI>(x, packed, y),
+                Q5_0 | Q5_1 | Q5K => multiply::<8, { sums::FIVE_BITS }, VNNI>(x, packed, y),
+                Q6K => multiply::<4, { sums::SIX_BITS }, VNNI>(x, packed, y),
+                Q8_0 => multiply::<8, { sums::SIGNED }, VNNI>(x, packed, y),
+                _ => multiply::<{ DENSE_GROUP / 4 }, { sums::SIGNED }, VNNI>(x, packed, y),
             }
         }
     };
@@ -84,6 +85,8 @@ pub(super) trait Source<const P: usize>: Copy {
     const QUADS: usize;
     /// See [`sums`].
     const SUMS: usize;
+    /// Whether the machine has AVX-VNNI.
+    const VNNI: bool;
 
     /// Groups of a block, of `groups` in all.
     fn block_groups(groups: usize) -> usize;
@@ -112,11 +115,14 @@ pub(super) trait Source<const P: usize>: Copy {
 
 /// Panels are one block of `QUADS` quads a group.
 #[derive(Clone, Copy)]
-struct Panels<'a, const QUADS: usize, const SUMS: usize, const P: usize>([&'a Panel; P]);
+struct Panels<'a, const QUADS: usize, const SUMS: usize, const VNNI: bool, const P: usize>([&'a Panel; P]);
 
-impl<const QUADS: usize, const SUMS: usize, const P: usize> Source<P> for Panels<'_, QUADS, SUMS, P> {
+impl<const QUADS: usize, const SUMS: usize, const VNNI: bool, const P: usize> Source<P>
+    for Panels<'_, QUADS, SUMS, VNNI, P>
+{
     const QUADS: usize = QUADS;
     const SUMS: usize = SUMS;
+    const VNNI: bool = VNNI;
 
     #[inline(always)]
     fn block_groups(groups: usize) -> usize {
@@ -147,25 +153,22 @@ impl<const QUADS: usize, const SUMS: usize, const P: usize> Source<P> for Panels
 
 /// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn multiply<const QUADS: usize, const SUMS: usize>(
+unsafe fn multiply<const QUADS: usize, const SUMS: usize, const VNNI: bool>(
     x: &Activations,
     packed: &Packed<'_>,
     y: Rows<*mut f32>,
 ) {
+    let (one, pair) = (Panels::<QUADS, SUMS, VNNI, 1>, Panels::<QUADS, SUMS, VNNI, 2>);
     let m = x.rows();
     let mut row = 0;
     while row < m {
         // SAFETY: no arm takes more rows than are left.
         row += unsafe {
             match (packed.panels, m - row) {
-                ([a, b], TILE_ROWS..) => {
-                    tile::<_, TILE_ROWS, 2>(x, row, Panels::<QUADS, SUMS, 2>([a, b]), &packed.columns, y)
-                }
-                ([a, b], _) => tile::<_, 1, 2>(x, row, Panels::<QUADS, SUMS, 2>([a, b]), &packed.columns, y),
-                ([a, ..], TILE_ROWS..) => {
-                    tile::<_, TILE_ROWS, 1>(x, row, Panels::<QUADS, SUMS, 1>([a]), &packed.columns, y)
-                }
-                ([a, ..], _) => tile::<_, 1, 1>(x, row, Panels::<QUADS, SUMS, 1>([a]), &packed.columns, y),
+                ([a, b], TILE_ROWS..) => tile::<_, TILE_ROWS, 2>(x, row, pair([a, b]), &packed.columns, y),
+                ([a, b], _) => tile::<_, 1, 2>(x, row, pair([a, b]), &packed.columns, y),
+                ([a, ..], TILE_ROWS..) => tile::<_, TILE_ROWS, 1>(x, row, one([a]), &packed.columns, y),
+                ([a, ..], _) => tile::<_, 1, 1>(x, row, one([a]), &packed.columns, y),
                 ([], left) => left,
             }
         };
@@ -244,6 +247,27 @@ unsafe fn group<S: Source<P>, const R: usize, const P: usize>(
     let mut dots = [[zero; P]; R];
     // SAFETY: the caller's: the group is in the weights and the rows.
     unsafe {
+        let four = |r: usize, q: usize| {
+            _mm256_set1_epi32(levels.add((r * stride + q) * 4).cast::<i32>().read_unaligned())
+        };
+        if S::VNNI {
+            for q in 0..S::QUADS {
+                let mut quads = [zero; P];
+                for (p, quad) in quads.iter_mut().enumerate() {
+                    *quad = weights.quad(p, g, q);
+                }
+                for (r, dots) in dots.iter_mut().enumerate() {
+                    let four = four(r, q);
+                    for (dots, w) in dots.iter_mut().zip(quads) {
+                        match S::SUMS {
+                            sums::SIGNED => add_products(dots, _mm256_abs_epi8(w), _mm256_sign_epi8(four, w)),
+                            _ => add_products(dots, w, four),
+                        }
+                    }
+                }
+            }
+            return dots;
+        }
         for part in (0..S::QUADS).step_by(S::SUMS) {
             let mut sums = [[zero; P]; R];
             for q in part..part + S::SUMS {
@@ -252,8 +276,7 @@ unsafe fn group<S: Source<P>, const R: usize, const P: usize>(
                     *quad = weights.quad(p, g, q);
                 }
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let four = levels.add((r * stride + q) * 4).cast::<i32>().read_unaligned();
-                    let four = _mm256_set1_epi32(four);
+                    let four = four(r, q);
                     for (sums, w) in sums.iter_mut().zip(quads) {
                         *sums = if S::SUMS == sums::SIGNED {
                             _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w))
@@ -274,6 +297,26 @@ unsafe fn group<S: Source<P>, const R: usize, const P: usize>(
         }
     }
     dots
+}
+
+/// Adds to each lane the products of its four bytes, `unsigned` and `signed`. As assembly, so that code around it need not be
+/// compiled for a processor that has it; and computed one after the other, as with [`in_order`].
+///
+/// # Safety
+/// Needs AVX-VNNI.
+#[inline]
+#[target_feature(enable = "avx2")]
+unsafe fn add_products(sums: &mut __m256i, unsigned: __m256i, signed: __m256i) {
+    // SAFETY: the caller's.
+    unsafe {
+        std::arch::asm!(
+            "{{vex}} vpdpbusd {}, {}, {}",
+            inout(ymm_reg) *sums,
+            in(ymm_reg) unsigned,
+            in(ymm_reg) signed,
+            options(nomem, nostack, preserves_flags)
+        );
+    }
 }
 
 /// Nothing; but the compiler computes what is passed here one after the other. It would otherwise go over a

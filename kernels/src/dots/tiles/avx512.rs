@@ -1,10 +1,10 @@
-//! AVX-512 with VNNI: sixteen weight rows a register, four bytes of each.
+//! AVX-512 with VNNI: sixteen weight rows a register, four bytes of each. With AMX, tiles of them ([`super::amx`]).
 
 use super::super::avx512::Unpack;
 use super::super::formats::*;
 use super::super::{LEN, MAX_TAIL_BYTES, lane, weights_at};
 use super::activations::Activations;
-use super::{DENSE_GROUP, PANELS, by_panels};
+use super::{DENSE_GROUP, PANELS, amx, by_panels};
 use crate::dots::activations::{nearest, scale_of};
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
@@ -13,14 +13,14 @@ use std::borrow::Cow;
 use std::cell::Cell;
 
 /// Rows of a weight in a panel.
-const PANEL_ROWS: usize = 16;
+pub(super) const PANEL_ROWS: usize = 16;
 /// Rows of activations a tile takes: with two panels 12 sums of bytes, 12 of floats and what they
 /// are made of fill the registers.
 const TILE_ROWS: usize = 6;
 
 /// Sixteen rows of a weight.
-type Panel = super::Panel<__m512i, __m512>;
-type Packed<'a> = super::Packed<'a, __m512i, __m512, PANEL_ROWS>;
+pub(super) type Panel = super::Panel<__m512i, __m512>;
+pub(super) type Packed<'a> = super::Packed<'a, __m512i, __m512, PANEL_ROWS>;
 
 thread_local! {
     /// A thread's panels, kept from one product to the next.
@@ -39,6 +39,23 @@ pub(super) unsafe fn columns(
     columns: (usize, usize),
     y: Rows<*mut f32>,
 ) {
+    // SAFETY: the caller's.
+    unsafe { columns_by(None, x, weight, bias, columns, y) }
+}
+
+/// As [`columns`]; with `tiles`, sixteen rows of activations at a time while there are as many.
+///
+/// # Safety
+/// As there; `tiles` must fit the groups of the activations.
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
+pub(super) unsafe fn columns_by(
+    tiles: Option<&amx::TileRegisters>,
+    x: &Activations,
+    weight: &Weight,
+    bias: Option<&[f32]>,
+    columns: (usize, usize),
+    y: Rows<*mut f32>,
+) {
     let cols = weight.cols().next_multiple_of(LEN);
     let mut panels = KEPT.replace([Panel::EMPTY; PANELS]);
     for panel in &mut panels {
@@ -50,9 +67,9 @@ pub(super) unsafe fn columns(
         // SAFETY: as above; the panels have the columns of the weight, and `y` these of its own.
         unsafe {
             match x.group {
-                16 => multiply::<4>(x, packed, y),
-                32 => multiply::<8>(x, packed, y),
-                _ => multiply::<{ DENSE_GROUP / 4 }>(x, packed, y),
+                16 => multiply::<4>(tiles, x, packed, y),
+                32 => multiply::<8>(tiles, x, packed, y),
+                _ => multiply::<{ DENSE_GROUP / 4 }>(tiles, x, packed, y),
             }
         }
     };
@@ -62,9 +79,18 @@ pub(super) unsafe fn columns(
 
 /// All rows of activations with one or two panels; a group has `4 * QUADS` numbers.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn multiply<const QUADS: usize>(x: &Activations, packed: &Packed<'_>, y: Rows<*mut f32>) {
+unsafe fn multiply<const QUADS: usize>(
+    tiles: Option<&amx::TileRegisters>,
+    x: &Activations,
+    packed: &Packed<'_>,
+    y: Rows<*mut f32>,
+) {
     let m = x.rows();
     let mut row = 0;
+    while let (Some(tiles), amx::TILE_ROWS..) = (tiles, m - row) {
+        // SAFETY: there are as many rows.
+        row += unsafe { tiles.multiply::<QUADS>(x, row, packed, y) };
+    }
     while row < m {
         // SAFETY: no arm takes more rows than are left.
         row += unsafe {

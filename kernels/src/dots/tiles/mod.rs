@@ -13,9 +13,13 @@
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(all(test, target_arch = "x86_64", target_os = "linux"))]
+mod emulator;
 /// Rows that lie side by side from the start.
 pub(crate) mod interleaved;
 #[cfg(test)]
@@ -24,6 +28,8 @@ mod tests;
 use crate::gemm::Rows;
 use crate::{BlockType, Isa, Weight};
 use activations::Activations;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use amx::may_use_amx;
 #[cfg(target_arch = "x86_64")]
 use std::ops::Range;
 use std::sync::Arc;
@@ -176,11 +182,15 @@ impl Tiles {
 fn columns(isa: Isa) -> Option<Columns> {
     match isa.min(Isa::detect()) {
         #[cfg(target_arch = "x86_64")]
+        Isa::Amx => Some(amx::columns),
+        #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => Some(avx512::columns),
         // Without products of bytes floats are as fast in registers of this length.
         Isa::Avx512 => None,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => Some(avx2::columns),
+        Isa::AvxVnni if Isa::AvxVnni.is_here() => Some(avx2::columns::<true>),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni | Isa::Avx2 => Some(avx2::columns::<false>),
         _ => None,
     }
 }

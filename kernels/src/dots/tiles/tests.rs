@@ -121,3 +121,37 @@ fn rows_side_by_side_give_the_same_products_bit_for_bit() {
         }
     }
 }
+
+/// All that AVX2 and AVX-VNNI compute otherwise, on any processor with AVX2.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+#[test]
+fn avx_vnni_gives_the_products_of_avx2_bit_for_bit() {
+    assert!(Isa::Avx2.is_here(), "this processor has no AVX2");
+    emulator::install();
+    // Emulated, each product is a signal.
+    let narrow = |ty: Ty| match ty.block_len() {
+        256 => &[256][..],
+        _ => &widths(ty)[1..2],
+    };
+    for ty in TYPES {
+        for (cols, rows) in narrow(ty).iter().flat_map(|c| [1, 20].map(|r| (*c, r))) {
+            let (weight, bias) = (random_weight(ty, rows, cols), noise(rows, 5));
+            let beside = (ty.block_len() > 1).then(|| interleaved(&weight));
+            for m in [1, 2, 3, 4, 9] {
+                let x =
+                    activations::quantize_rows(Isa::Scalar, &noise(m * cols, 11), cols, group(ty).unwrap());
+                let all = |columns: Columns, weight: &Weight| {
+                    let mut y = vec![f32::NAN; m * rows];
+                    let to = Rows { ptr: y.as_mut_ptr(), stride: rows };
+                    // SAFETY: all of `y` is there; the machine has the instructions, or an emulator has.
+                    unsafe { columns(&x, weight, Some(&bias), (0, rows), to) };
+                    y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                let want = all(avx2::columns::<false>, &weight);
+                for weight in [Some(&weight), beside.as_ref()].into_iter().flatten() {
+                    assert!(all(avx2::columns::<true>, weight) == want, "{ty:?} {rows}x{cols} m={m}");
+                }
+            }
+        }
+    }
+}

@@ -51,7 +51,7 @@ trait Blocks {
 /// # Safety
 /// As for [`super::super::avx2::columns`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) unsafe fn few(
+pub(in super::super) unsafe fn few<const VNNI: bool>(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
@@ -64,14 +64,14 @@ pub(in super::super) unsafe fn few(
     // SAFETY: the caller's.
     unsafe {
         match weight.block_type() {
-            BlockType::Q4_0 => few_of::<Q4_0>(x, weight, bias, columns, y),
-            BlockType::Q4_1 => few_of::<Q4_1>(x, weight, bias, columns, y),
-            BlockType::Q5_0 => few_of::<Q5_0>(x, weight, bias, columns, y),
-            BlockType::Q5_1 => few_of::<Q5_1>(x, weight, bias, columns, y),
-            BlockType::Q8_0 => few_of::<Q8_0>(x, weight, bias, columns, y),
-            BlockType::Q4K => few_of::<Q4K>(x, weight, bias, columns, y),
-            BlockType::Q5K => few_of::<Q5K>(x, weight, bias, columns, y),
-            BlockType::Q6K => few_of::<Q6K>(x, weight, bias, columns, y),
+            BlockType::Q4_0 => few_of::<Q4_0, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q4_1 => few_of::<Q4_1, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q5_0 => few_of::<Q5_0, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q5_1 => few_of::<Q5_1, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q8_0 => few_of::<Q8_0, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q4K => few_of::<Q4K, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q5K => few_of::<Q5K, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q6K => few_of::<Q6K, VNNI>(x, weight, bias, columns, y),
             _ => return false,
         }
     }
@@ -79,7 +79,7 @@ pub(in super::super) unsafe fn few(
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn few_of<F: Blocks>(
+unsafe fn few_of<F: Blocks, const VNNI: bool>(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
@@ -88,7 +88,7 @@ unsafe fn few_of<F: Blocks>(
 ) {
     for first in (from..to).step_by(LANES) {
         let columns = PanelColumns::new(bias, first, to);
-        let (weights, y) = (Interleaved::<F>::new(weight, first), y.offset(first));
+        let (weights, y) = (Interleaved::<F, VNNI>::new(weight, first), y.offset(first));
         let (m, mut row) = (x.rows(), 0);
         while row < m {
             // SAFETY: the caller's; no arm takes more rows than are left.
@@ -105,33 +105,34 @@ unsafe fn few_of<F: Blocks>(
 }
 
 /// Two panels of a weight.
-struct Interleaved<F: Blocks> {
+struct Interleaved<F: Blocks, const VNNI: bool> {
     blocks: *const u8,
     block: *const u8,
     scales: MaybeUninit<F::Scales>,
 }
 
-impl<F: Blocks> Clone for Interleaved<F> {
+impl<F: Blocks, const VNNI: bool> Clone for Interleaved<F, VNNI> {
     fn clone(&self) -> Self {
         *self
     }
 }
 
-impl<F: Blocks> Copy for Interleaved<F> {}
+impl<F: Blocks, const VNNI: bool> Copy for Interleaved<F, VNNI> {}
 
-impl<F: Blocks> Interleaved<F> {
+impl<F: Blocks, const VNNI: bool> Interleaved<F, VNNI> {
     /// The sixteen rows that `row` is one of.
     #[inline(always)]
-    fn new(weight: &Weight, row: usize) -> Interleaved<F> {
+    fn new(weight: &Weight, row: usize) -> Interleaved<F, VNNI> {
         let len = weight.cols() / weight.block_type().block_len() * LANES * F::BYTES;
         let blocks = weight.bytes()[row / LANES * len..][..len].as_ptr();
         Interleaved { blocks, block: blocks, scales: MaybeUninit::uninit() }
     }
 }
 
-impl<F: Blocks> Source<PANELS> for Interleaved<F> {
+impl<F: Blocks, const VNNI: bool> Source<PANELS> for Interleaved<F, VNNI> {
     const QUADS: usize = F::QUADS;
     const SUMS: usize = F::SUMS;
+    const VNNI: bool = VNNI;
 
     #[inline(always)]
     fn block_groups(_: usize) -> usize {
@@ -199,7 +200,7 @@ pub(in super::super) unsafe fn pack(weight: &Weight, row: usize, panel: &mut Pan
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn pack_of<F: Blocks>(weight: &Weight, row: usize, panel: &mut Panel) {
     let blocks = weight.cols() / weight.block_type().block_len();
-    let (mut weights, p) = (Interleaved::<F>::new(weight, row), row % LANES / PANEL_ROWS);
+    let (mut weights, p) = (Interleaved::<F, false>::new(weight, row), row % LANES / PANEL_ROWS);
     let groups = blocks * F::GROUPS;
     let (scales, offsets) = (&mut panel.scales[..groups], &mut panel.offsets[..groups]);
     let levels = &mut panel.levels[..groups * F::QUADS];
