@@ -27,35 +27,23 @@ thread_local! {
     static KEPT: Cell<[Panel; PANELS]> = const { Cell::new([Panel::EMPTY; PANELS]) };
 }
 
-/// See [`super::Tiles::columns`].
+/// See [`super::Tiles::columns`]. With `AMX`, sixteen rows of activations at a time while there are as many.
 ///
 /// # Safety
-/// Needs AVX-512 with VNNI; these columns of `y` must be the caller's for all rows of activations.
+/// Needs AVX-512 with VNNI, and AMX for bytes if `AMX` ([`amx::may_use_amx`]); these columns of `y` must be the caller's for
+/// all rows of activations.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn columns(
+pub(super) unsafe fn columns<const AMX: bool>(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
     columns: (usize, usize),
     y: Rows<*mut f32>,
 ) {
-    // SAFETY: the caller's.
-    unsafe { columns_by(None, x, weight, bias, columns, y) }
-}
-
-/// As [`columns`]; with `tiles`, sixteen rows of activations at a time while there are as many.
-///
-/// # Safety
-/// As there; `tiles` must fit the groups of the activations.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn columns_by(
-    tiles: Option<&amx::TileRegisters>,
-    x: &Activations,
-    weight: &Weight,
-    bias: Option<&[f32]>,
-    columns: (usize, usize),
-    y: Rows<*mut f32>,
-) {
+    let has_tiles = AMX && x.rows() >= amx::TILE_ROWS;
+    // SAFETY: the caller's; until the end of this function the thread has no others.
+    let tiles = has_tiles.then(|| unsafe { amx::TileRegisters::configure(x.group) });
+    let tiles = tiles.as_ref();
     let cols = weight.cols().next_multiple_of(LEN);
     let mut panels = KEPT.replace([Panel::EMPTY; PANELS]);
     for panel in &mut panels {

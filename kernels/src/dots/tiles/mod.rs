@@ -182,9 +182,9 @@ impl Tiles {
 fn columns(isa: Isa) -> Option<Columns> {
     match isa.min(Isa::detect()) {
         #[cfg(target_arch = "x86_64")]
-        Isa::Amx => Some(amx::columns),
+        Isa::Amx => Some(avx512::columns::<true>),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => Some(avx512::columns),
+        Isa::Avx512Vnni => Some(avx512::columns::<false>),
         // Without products of bytes floats are as fast in registers of this length.
         Isa::Avx512 => None,
         #[cfg(target_arch = "x86_64")]

@@ -122,6 +122,22 @@ fn rows_side_by_side_give_the_same_products_bit_for_bit() {
     }
 }
 
+/// `y [m, rows]` as `columns` computes it; what that needs, the machine or an emulator must have.
+#[cfg(all(target_arch = "x86_64", target_os = "linux"))]
+pub(super) fn bits_of(
+    columns: Columns,
+    x: &activations::Activations,
+    weight: &Weight,
+    bias: &[f32],
+) -> Vec<u32> {
+    let rows = weight.rows();
+    let mut y = vec![f32::NAN; x.rows() * rows];
+    let to = Rows { ptr: y.as_mut_ptr(), stride: rows };
+    // SAFETY: all of `y` is there and nobody else's; the instructions are the caller's word.
+    unsafe { columns(x, weight, Some(bias), (0, rows), to) };
+    y.into_iter().map(f32::to_bits).collect()
+}
+
 /// All that AVX2 and AVX-VNNI compute otherwise, on any processor with AVX2.
 #[cfg(all(target_arch = "x86_64", target_os = "linux"))]
 #[test]
@@ -140,16 +156,10 @@ fn avx_vnni_gives_the_products_of_avx2_bit_for_bit() {
             for m in [1, 2, 3, 4, 9] {
                 let x =
                     activations::quantize_rows(Isa::Scalar, &noise(m * cols, 11), cols, group(ty).unwrap());
-                let all = |columns: Columns, weight: &Weight| {
-                    let mut y = vec![f32::NAN; m * rows];
-                    let to = Rows { ptr: y.as_mut_ptr(), stride: rows };
-                    // SAFETY: all of `y` is there; the machine has the instructions, or an emulator has.
-                    unsafe { columns(&x, weight, Some(&bias), (0, rows), to) };
-                    y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-                };
-                let want = all(avx2::columns::<false>, &weight);
+                let want = bits_of(avx2::columns::<false>, &x, &weight, &bias);
                 for weight in [Some(&weight), beside.as_ref()].into_iter().flatten() {
-                    assert!(all(avx2::columns::<true>, weight) == want, "{ty:?} {rows}x{cols} m={m}");
+                    let got = bits_of(avx2::columns::<true>, &x, weight, &bias);
+                    assert!(got == want, "{ty:?} {rows}x{cols} m={m}");
                 }
             }
         }

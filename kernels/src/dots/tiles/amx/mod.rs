@@ -8,8 +8,7 @@
 mod tests;
 
 use super::activations::Activations;
-use super::avx512::{self, PANEL_ROWS, Packed};
-use crate::Weight;
+use super::avx512::{PANEL_ROWS, Packed};
 use crate::gemm::Rows;
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -52,26 +51,6 @@ fn ask_for_tiles() -> bool {
     false
 }
 
-/// See [`super::Tiles::columns`].
-///
-/// # Safety
-/// Needs AVX-512 with VNNI, and AMX for bytes ([`may_use_amx`]); these columns of `y` must be the caller's for all rows of
-/// activations.
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
-pub(super) unsafe fn columns(
-    x: &Activations,
-    weight: &Weight,
-    bias: Option<&[f32]>,
-    columns: (usize, usize),
-    y: Rows<*mut f32>,
-) {
-    // SAFETY: the caller's.
-    unsafe {
-        let tiles = (x.rows() >= TILE_ROWS).then(|| TileRegisters::configure(x.group));
-        avx512::columns_by(tiles.as_ref(), x, weight, bias, columns, y);
-    }
-}
-
 /// What each tile register holds (`LDTILECFG`).
 #[repr(C, align(64))]
 struct Config {
@@ -99,7 +78,7 @@ impl TileRegisters {
     ///
     /// # Safety
     /// Needs AMX ([`may_use_amx`]), and to be the only one of its thread.
-    unsafe fn configure(group: usize) -> TileRegisters {
+    pub(super) unsafe fn configure(group: usize) -> TileRegisters {
         let mut config =
             Config { palette: 1, start_row: 0, reserved: [0; 14], row_bytes: [0; 16], rows: [0; 16] };
         let mut register = |register: usize, rows: usize, row_bytes: usize| {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::dots::tiles::{self, emulator};
+use crate::dots::tiles::{self, avx512, emulator};
 use crate::gemm::tests::noise;
 use crate::weight::tests::random_weight;
 use crate::{BlockType, Isa};
@@ -64,14 +64,9 @@ fn products_with_tiles_are_those_without_bit_for_bit() {
             let (weight, bias) = (random_weight(ty, rows, cols), noise(rows, 5));
             let group = tiles::group(ty).unwrap();
             let x = tiles::activations::quantize_rows(Isa::Scalar, &noise(m * cols, 11), cols, group);
-            let all = |columns: tiles::Columns| {
-                let mut y = vec![f32::NAN; m * rows];
-                let to = Rows { ptr: y.as_mut_ptr(), stride: rows };
-                // SAFETY: all of `y` is there; the machine has the instructions, or an emulator has.
-                unsafe { columns(&x, &weight, Some(&bias), (0, rows), to) };
-                y.into_iter().map(f32::to_bits).collect::<Vec<_>>()
-            };
-            assert!(all(columns) == all(avx512::columns), "{ty:?} {rows}x{cols} m={m}");
+            let bits = |columns| tiles::tests::bits_of(columns, &x, &weight, &bias);
+            let (with, without) = (bits(avx512::columns::<true>), bits(avx512::columns::<false>));
+            assert!(with == without, "{ty:?} {rows}x{cols} m={m}");
         }
     }
 }
