@@ -51,9 +51,9 @@ pub(super) unsafe fn columns<const VNNI: bool>(
     columns: (usize, usize),
     y: Rows<*mut f32>,
 ) {
-    // SAFETY: the caller's.
-    if weight.is_interleaved() && unsafe { interleaved::avx2::few::<VNNI>(x, weight, bias, columns, y) } {
-        return;
+    if weight.is_interleaved() {
+        // SAFETY: the caller's.
+        return unsafe { interleaved::avx2::columns::<VNNI>(x, weight, bias, columns, y) };
     }
     let cols = weight.cols().next_multiple_of(LEN);
     let mut panels = KEPT.replace([Panel::EMPTY; PANELS]);
@@ -188,50 +188,108 @@ pub(super) unsafe fn tile<S: Source<P>, const R: usize, const P: usize>(
     columns: &PanelColumns<PANEL_ROWS>,
     y: Rows<*mut f32>,
 ) -> usize {
-    let (groups, block_groups) = (x.groups, S::block_groups(x.groups));
+    let block_groups = S::block_groups(x.groups);
+    let mut out = [begin(columns); R];
+    for b in 0..x.groups / block_groups {
+        // SAFETY: the caller's.
+        unsafe {
+            weights.enter(b);
+            add_groups(x, row, b * block_groups, block_groups, weights, &mut out);
+        }
+    }
+    for (r, out) in out.iter().enumerate() {
+        // SAFETY: as above.
+        unsafe { store(out, columns, y, row + r) };
+    }
+    R
+}
+
+/// What the columns of a row begin with.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn begin<const P: usize>(columns: &PanelColumns<PANEL_ROWS>) -> [__m256; P] {
+    let mut out = [_mm256_setzero_ps(); P];
+    for (out, bias) in out.iter_mut().zip(&columns.biases) {
+        // SAFETY: eight floats.
+        *out = unsafe { _mm256_loadu_ps(bias.as_ptr()) };
+    }
+    out
+}
+
+/// Writes the columns of row `row`.
+///
+/// # Safety
+/// `y` has these columns of that row.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) unsafe fn store<const P: usize>(
+    out: &[__m256; P],
+    columns: &PanelColumns<PANEL_ROWS>,
+    y: Rows<*mut f32>,
+    row: usize,
+) {
+    let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    for (p, out) in out.iter().enumerate() {
+        let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns.widths[p] as i32), lanes);
+        let to = y.ptr.wrapping_add(row * y.stride + p * PANEL_ROWS);
+        // SAFETY: the caller's.
+        unsafe { _mm256_maskstore_ps(to, mask, *out) };
+    }
+}
+
+/// Adds `n` groups, of which the rows' first is `from` and the block's the first.
+///
+/// # Safety
+/// As for [`tile`]; a block was entered.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe fn add_groups<S: Source<P>, const R: usize, const P: usize>(
+    x: &Activations,
+    row: usize,
+    from: usize,
+    n: usize,
+    weights: S,
+    out: &mut [[__m256; P]; R],
+) {
+    let groups = x.groups;
     // SAFETY: the caller's.
     unsafe {
-        let levels = x.levels.as_ptr().add(row * groups * 4 * S::QUADS);
-        let (scales, sums) = (x.scales.as_ptr().add(row * groups), x.sums.as_ptr().add(row * groups));
-        let mut out = [[_mm256_setzero_ps(); P]; R];
-        for out in &mut out {
-            for (out, bias) in out.iter_mut().zip(&columns.biases) {
-                *out = _mm256_loadu_ps(bias.as_ptr());
+        let levels = x.levels.as_ptr().add((row * groups + from) * 4 * S::QUADS);
+        let scales = x.scales.as_ptr().add(row * groups + from);
+        let sums = x.sums.as_ptr().add(row * groups + from);
+        for g in 0..n {
+            weights.ask_ahead(g, R);
+            let dots = group::<S, R, P>(levels.add(4 * g * S::QUADS), groups * S::QUADS, weights, g);
+            let (mut scale, mut offset) = ([_mm256_setzero_ps(); P], [_mm256_setzero_ps(); P]);
+            for p in 0..P {
+                (scale[p], offset[p]) = weights.scale(p, g);
             }
-        }
-        for b in 0..groups / block_groups {
-            weights.enter(b);
-            for g in 0..block_groups {
-                let at = b * block_groups + g;
-                weights.ask_ahead(g, R);
-                let dots = group::<S, R, P>(levels.add(4 * at * S::QUADS), groups * S::QUADS, weights, g);
-                let (mut scale, mut offset) = ([_mm256_setzero_ps(); P], [_mm256_setzero_ps(); P]);
+            for (r, (dots, out)) in dots.iter().zip(&mut *out).enumerate() {
+                let x_scale = _mm256_set1_ps(*scales.add(r * groups + g));
+                let x_sum = _mm256_set1_ps(*sums.add(r * groups + g));
                 for p in 0..P {
-                    (scale[p], offset[p]) = weights.scale(p, g);
-                }
-                for (r, (dots, out)) in dots.iter().zip(&mut out).enumerate() {
-                    let x_scale = _mm256_set1_ps(*scales.add(r * groups + at));
-                    let x_sum = _mm256_set1_ps(*sums.add(r * groups + at));
-                    for p in 0..P {
-                        let worth = _mm256_mul_ps(scale[p], x_scale);
-                        out[p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[p]), worth, out[p]);
-                        if S::SUMS != sums::SIGNED {
-                            out[p] = _mm256_fmadd_ps(offset[p], x_sum, out[p]);
-                        }
+                    let worth = _mm256_mul_ps(scale[p], x_scale);
+                    out[p] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dots[p]), worth, out[p]);
+                    if S::SUMS != sums::SIGNED {
+                        out[p] = _mm256_fmadd_ps(offset[p], x_sum, out[p]);
                     }
                 }
             }
         }
-        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        for (r, out) in out.iter().enumerate() {
-            for (p, out) in out.iter().enumerate() {
-                let mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(columns.widths[p] as i32), lanes);
-                let to = y.ptr.wrapping_add((row + r) * y.stride + p * PANEL_ROWS);
-                _mm256_maskstore_ps(to, mask, *out);
-            }
-        }
     }
-    R
+}
+
+/// The body for each `q`, unrolled: as a loop, of which shifts and places are not constants, it takes up to a third longer.
+macro_rules! for_each_quad {
+    ($q:ident of $most:expr, $body:block) => {
+        for_each_quad!($q $most, $body, 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15)
+    };
+    ($q:ident $most:expr, $body:block, $($n:literal)*) => {
+        $(if $n < $most {
+            let $q = $n;
+            $body
+        })*
+    };
 }
 
 /// Sums of products of the group `g` of the weights with the levels of `R` rows, `stride` quads apart.
@@ -268,33 +326,34 @@ unsafe fn group<S: Source<P>, const R: usize, const P: usize>(
             }
             return dots;
         }
-        for part in (0..S::QUADS).step_by(S::SUMS) {
-            let mut sums = [[zero; P]; R];
-            for q in part..part + S::SUMS {
-                let mut quads = [zero; P];
-                for (p, quad) in quads.iter_mut().enumerate() {
-                    *quad = weights.quad(p, g, q);
-                }
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let four = four(r, q);
-                    for (sums, w) in sums.iter_mut().zip(quads) {
-                        *sums = if S::SUMS == sums::SIGNED {
-                            _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w))
-                        } else {
-                            _mm256_add_epi16(*sums, _mm256_maddubs_epi16(w, four))
-                        };
-                        if R > 2 {
-                            in_order(sums);
-                        }
+        let mut sums = [[zero; P]; R];
+        for_each_quad!(q of S::QUADS, {
+            let mut quads = [zero; P];
+            for (p, quad) in quads.iter_mut().enumerate() {
+                *quad = weights.quad(p, g, q);
+            }
+            for (r, sums) in sums.iter_mut().enumerate() {
+                let four = four(r, q);
+                for (sums, w) in sums.iter_mut().zip(quads) {
+                    *sums = if S::SUMS == sums::SIGNED {
+                        _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(four, w))
+                    } else {
+                        _mm256_add_epi16(*sums, _mm256_maddubs_epi16(w, four))
+                    };
+                    if R > 2 {
+                        in_order(sums);
                     }
                 }
             }
-            for (dots, sums) in dots.iter_mut().zip(sums) {
-                for (dots, sums) in dots.iter_mut().zip(sums) {
-                    *dots = _mm256_add_epi32(*dots, _mm256_madd_epi16(sums, ones));
+            if q % S::SUMS == S::SUMS - 1 {
+                for (dots, sums) in dots.iter_mut().zip(&mut sums) {
+                    for (dots, sums) in dots.iter_mut().zip(sums) {
+                        *dots = _mm256_add_epi32(*dots, _mm256_madd_epi16(*sums, ones));
+                        *sums = zero;
+                    }
                 }
             }
-        }
+        });
     }
     dots
 }
@@ -333,10 +392,6 @@ fn in_order(register: &mut __m256i) {
 /// Lays rows `rows` (at most eight) of a weight side by side.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn pack(weight: &Weight, rows: std::ops::Range<usize>, panel: &mut Panel) {
-    if weight.is_interleaved() {
-        // SAFETY: the caller's.
-        return unsafe { interleaved::avx2::pack(weight, rows.start, panel) };
-    }
     // What is missing is a copy of the first row, never stored.
     let row = |j: usize| if j < rows.len() { rows.start + j } else { rows.start };
     // SAFETY: the caller's.

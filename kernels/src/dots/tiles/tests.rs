@@ -110,7 +110,7 @@ fn rows_side_by_side_give_the_same_products_bit_for_bit() {
             let (weight, bias) = (random_weight(ty, rows, cols), noise(rows, 5));
             let beside = interleaved(&weight);
             assert!(weight.to_f32() == beside.to_f32(), "{ty:?} {rows}x{cols}");
-            for (isa, m) in Isa::available().flat_map(|isa| (1..=13).map(move |m| (isa, m))) {
+            for (isa, m) in Isa::available().flat_map(|isa| (1..=13).chain([34]).map(move |m| (isa, m))) {
                 let x = noise(m * cols, 11);
                 let want = many(isa, &x, &weight, &bias).map(bits);
                 assert!(

@@ -1,12 +1,13 @@
 //! AVX2: eight of the rows are the lanes of a register, four bytes of each; the other eight of the next.
 
-use super::super::avx2::{PANEL_ROWS, Panel, Source, TILE_ROWS, sums, tile};
+use super::super::avx2::{PANEL_ROWS, Source, TILE_ROWS, add_groups, begin, store, sums, tile};
 use super::super::{PANELS, PanelColumns, activations::Activations};
 use super::LANES;
 use crate::dots::formats::*;
 use crate::gemm::Rows;
 use crate::{BlockType, Weight};
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
 /// How far ahead weights are asked for, at least: blocks of 256 are further apart, and their fields too far for
@@ -45,53 +46,57 @@ trait Blocks {
     unsafe fn quad(block: *const u8, p: usize, g: usize, q: usize) -> __m256i;
 }
 
-/// The products with no more rows of activations than two tiles have, straight from the weight; false, and nothing
-/// is done, if they are more: for these weights are unpacked once. `columns` begin with a multiple of [`LANES`].
+/// See [`super::super::Tiles::columns`]; `columns` begin with a multiple of [`LANES`].
 ///
 /// # Safety
-/// As for [`super::super::avx2::columns`].
+/// As for [`super::super::avx2::columns`]; the weight is interleaved.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) unsafe fn few<const VNNI: bool>(
+pub(in super::super) unsafe fn columns<const VNNI: bool>(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
     columns: (usize, usize),
     y: Rows<*mut f32>,
-) -> bool {
-    if !(1..=2 * TILE_ROWS).contains(&x.rows()) {
-        return false;
-    }
+) {
     // SAFETY: the caller's.
     unsafe {
         match weight.block_type() {
-            BlockType::Q4_0 => few_of::<Q4_0, VNNI>(x, weight, bias, columns, y),
-            BlockType::Q4_1 => few_of::<Q4_1, VNNI>(x, weight, bias, columns, y),
-            BlockType::Q5_0 => few_of::<Q5_0, VNNI>(x, weight, bias, columns, y),
-            BlockType::Q5_1 => few_of::<Q5_1, VNNI>(x, weight, bias, columns, y),
-            BlockType::Q8_0 => few_of::<Q8_0, VNNI>(x, weight, bias, columns, y),
-            BlockType::Q4K => few_of::<Q4K, VNNI>(x, weight, bias, columns, y),
-            BlockType::Q5K => few_of::<Q5K, VNNI>(x, weight, bias, columns, y),
-            BlockType::Q6K => few_of::<Q6K, VNNI>(x, weight, bias, columns, y),
-            _ => return false,
+            BlockType::Q4_0 => columns_of::<Q4_0, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q4_1 => columns_of::<Q4_1, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q5_0 => columns_of::<Q5_0, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q5_1 => columns_of::<Q5_1, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q8_0 => columns_of::<Q8_0, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q4K => columns_of::<Q4K, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q5K => columns_of::<Q5K, VNNI>(x, weight, bias, columns, y),
+            BlockType::Q6K => columns_of::<Q6K, VNNI>(x, weight, bias, columns, y),
+            other => unreachable!("{other:?} is never interleaved"),
         }
     }
-    true
 }
 
+/// A tile of rows or two straight from the weight; more from spans of it, unpacked once for all of them.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn few_of<F: Blocks, const VNNI: bool>(
+unsafe fn columns_of<F: Blocks, const VNNI: bool>(
     x: &Activations,
     weight: &Weight,
     bias: Option<&[f32]>,
     (from, to): (usize, usize),
     y: Rows<*mut f32>,
 ) {
-    for first in (from..to).step_by(LANES) {
-        let columns = PanelColumns::new(bias, first, to);
-        let (weights, y) = (Interleaved::<F, VNNI>::new(weight, first), y.offset(first));
-        let (m, mut row) = (x.rows(), 0);
+    let places = (from..to).step_by(LANES).map(|first| Place {
+        columns: PanelColumns::new(bias, first, to),
+        weights: Interleaved::<F, VNNI>::new(weight, first),
+        y: y.offset(first),
+    });
+    let m = x.rows();
+    if m > rows_at_once::<F>() {
+        // SAFETY: the caller's.
+        return unsafe { by_spans(x, places) };
+    }
+    for Place { columns, weights, y } in places {
+        let mut row = 0;
         while row < m {
-            // SAFETY: the caller's; no arm takes more rows than are left.
+            // SAFETY: as above; no arm takes more rows than are left.
             row += unsafe {
                 match m - row {
                     1 => tile::<_, 1, PANELS>(x, row, weights, &columns, y),
@@ -101,6 +106,168 @@ unsafe fn few_of<F: Blocks, const VNNI: bool>(
                 }
             };
         }
+    }
+}
+
+/// Rows of activations up to which weights are unpacked for each tile anew: two, where that takes an instruction or two.
+const fn rows_at_once<F: Blocks>() -> usize {
+    match F::SUMS {
+        sums::FOUR_BITS | sums::SIGNED => 2 * TILE_ROWS,
+        _ => TILE_ROWS,
+    }
+}
+
+/// Sixteen rows of a weight, and the columns of `y` that they are for.
+struct Place<F: Blocks, const VNNI: bool> {
+    columns: PanelColumns<PANEL_ROWS>,
+    weights: Interleaved<F, VNNI>,
+    y: Rows<*mut f32>,
+}
+
+/// Rows of activations that meet a span: their levels are to fit the first-level cache beside it.
+const SPAN_ROWS: usize = 32;
+
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn by_spans<F: Blocks, const VNNI: bool>(
+    x: &Activations,
+    places: impl Iterator<Item = Place<F, VNNI>> + Clone,
+) {
+    let mut span = Span::<F, VNNI>::new();
+    let mut room = [[_mm256_setzero_ps(); PANELS]; SPAN_ROWS];
+    let blocks = x.groups / F::GROUPS;
+    for row in (0..x.rows()).step_by(SPAN_ROWS) {
+        let sums = &mut room[..SPAN_ROWS.min(x.rows() - row)];
+        for Place { columns, mut weights, y } in places.clone() {
+            sums.fill(begin(&columns));
+            for b in (0..blocks).step_by(Span::<F, VNNI>::BLOCKS) {
+                let n = Span::<F, VNNI>::BLOCKS.min(blocks - b);
+                // SAFETY: the caller's; these are blocks of the weight and of the rows.
+                unsafe {
+                    span.unpack(&mut weights, b, n);
+                    span.add_to(sums, x, row, (b * F::GROUPS, n * F::GROUPS));
+                }
+            }
+            for (r, sums) in sums.iter().enumerate() {
+                // SAFETY: as above.
+                unsafe { store(sums, &columns, y, row + r) };
+            }
+        }
+    }
+}
+
+/// Columns of a [`Span`]: its levels take 4 KB.
+const SPAN: usize = 256;
+
+/// A stretch of two panels, unpacked. It stays in the first-level cache while all rows of activations meet it, and
+/// memory has that time to bring the next.
+struct Span<F: Blocks, const VNNI: bool> {
+    levels: [[__m256i; PANELS]; SPAN / 4],
+    /// With room for groups of 16.
+    scales: [[__m256; PANELS]; SPAN / 16],
+    offsets: [[__m256; PANELS]; SPAN / 16],
+    format: PhantomData<F>,
+}
+
+impl<F: Blocks, const VNNI: bool> Span<F, VNNI> {
+    const BLOCKS: usize = SPAN / (4 * F::QUADS * F::GROUPS);
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new() -> Span<F, VNNI> {
+        let (levels, scales) = ([_mm256_setzero_si256(); PANELS], [_mm256_setzero_ps(); PANELS]);
+        let (levels, scales) = ([levels; SPAN / 4], [scales; SPAN / 16]);
+        Span { levels, scales, offsets: scales, format: PhantomData }
+    }
+
+    /// Takes `n` blocks from `from` on.
+    ///
+    /// # Safety
+    /// Needs AVX2, FMA and F16C; the weights have these blocks.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn unpack(&mut self, weights: &mut Interleaved<F, VNNI>, from: usize, n: usize) {
+        let levels = self.levels.chunks_exact_mut(F::QUADS);
+        let scales = self.scales.iter_mut().zip(&mut self.offsets);
+        for (at, (levels, (scales, offsets))) in levels.zip(scales).take(n * F::GROUPS).enumerate() {
+            let (b, g) = (at / F::GROUPS, at % F::GROUPS);
+            // SAFETY: the caller's.
+            unsafe {
+                if g == 0 {
+                    weights.enter(from + b);
+                }
+                weights.ask_ahead(g, TILE_ROWS);
+                for p in 0..PANELS {
+                    (scales[p], offsets[p]) = weights.scale(p, g);
+                }
+                for (q, levels) in levels.iter_mut().enumerate() {
+                    for (p, level) in levels.iter_mut().enumerate() {
+                        *level = weights.quad(p, g, q);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds its products with the rows from `row` on, to one of `sums` each; its `n_groups` groups are theirs from `from` on.
+    ///
+    /// # Safety
+    /// Needs AVX2, FMA and F16C, and AVX-VNNI if `VNNI`; `x` has these rows and groups, and they were unpacked.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn add_to(
+        &self,
+        sums: &mut [[__m256; PANELS]],
+        x: &Activations,
+        row: usize,
+        (from, n_groups): (usize, usize),
+    ) {
+        let (tiles, rest) = sums.as_chunks_mut::<TILE_ROWS>();
+        let last = row + TILE_ROWS * tiles.len();
+        // SAFETY: the caller's.
+        unsafe {
+            for (n, tile) in tiles.iter_mut().enumerate() {
+                add_groups(x, row + n * TILE_ROWS, from, n_groups, self, tile);
+            }
+            if let Some(tile) = rest.first_chunk_mut::<3>() {
+                add_groups(x, last, from, n_groups, self, tile);
+            } else if let Some(tile) = rest.first_chunk_mut::<2>() {
+                add_groups(x, last, from, n_groups, self, tile);
+            } else if let Some(tile) = rest.first_chunk_mut::<1>() {
+                add_groups(x, last, from, n_groups, self, tile);
+            }
+        }
+    }
+}
+
+impl<F: Blocks, const VNNI: bool> Source<PANELS> for &Span<F, VNNI> {
+    const QUADS: usize = F::QUADS;
+    const SUMS: usize = F::SUMS;
+    const VNNI: bool = VNNI;
+
+    #[inline(always)]
+    fn block_groups(groups: usize) -> usize {
+        groups
+    }
+
+    #[inline(always)]
+    unsafe fn enter(&mut self, _: usize) {}
+
+    /// It has just been written.
+    #[inline(always)]
+    fn ask_ahead(&self, _: usize, _: usize) {}
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn scale(&self, p: usize, g: usize) -> (__m256, __m256) {
+        // SAFETY: the caller's.
+        unsafe { (self.scales.get_unchecked(g)[p], self.offsets.get_unchecked(g)[p]) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    unsafe fn quad(&self, p: usize, g: usize, q: usize) -> __m256i {
+        // SAFETY: the caller's.
+        unsafe { self.levels.get_unchecked(g * F::QUADS + q)[p] }
     }
 }
 
@@ -172,54 +339,6 @@ impl<F: Blocks, const VNNI: bool> Source<PANELS> for Interleaved<F, VNNI> {
     unsafe fn quad(&self, p: usize, g: usize, q: usize) -> __m256i {
         // SAFETY: the caller's.
         unsafe { F::quad(self.block, p, g, q) }
-    }
-}
-
-/// Unpacks the eight rows from `row` on, for many rows of activations.
-///
-/// # Safety
-/// Needs AVX2, FMA and F16C.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) unsafe fn pack(weight: &Weight, row: usize, panel: &mut Panel) {
-    // SAFETY: the caller's.
-    unsafe {
-        match weight.block_type() {
-            BlockType::Q4_0 => pack_of::<Q4_0>(weight, row, panel),
-            BlockType::Q4_1 => pack_of::<Q4_1>(weight, row, panel),
-            BlockType::Q5_0 => pack_of::<Q5_0>(weight, row, panel),
-            BlockType::Q5_1 => pack_of::<Q5_1>(weight, row, panel),
-            BlockType::Q8_0 => pack_of::<Q8_0>(weight, row, panel),
-            BlockType::Q4K => pack_of::<Q4K>(weight, row, panel),
-            BlockType::Q5K => pack_of::<Q5K>(weight, row, panel),
-            BlockType::Q6K => pack_of::<Q6K>(weight, row, panel),
-            _ => {}
-        }
-    }
-}
-
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn pack_of<F: Blocks>(weight: &Weight, row: usize, panel: &mut Panel) {
-    let blocks = weight.cols() / weight.block_type().block_len();
-    let (mut weights, p) = (Interleaved::<F, false>::new(weight, row), row % LANES / PANEL_ROWS);
-    let groups = blocks * F::GROUPS;
-    let (scales, offsets) = (&mut panel.scales[..groups], &mut panel.offsets[..groups]);
-    let levels = &mut panel.levels[..groups * F::QUADS];
-    for b in 0..blocks {
-        // SAFETY: the caller's; the block is one of the panel's.
-        unsafe {
-            weights.enter(b);
-            for g in 0..F::GROUPS {
-                let at = b * F::GROUPS + g;
-                // The other panel lies in the same lines.
-                if p == 0 {
-                    weights.ask_ahead(g, 0);
-                }
-                (scales[at], offsets[at]) = weights.scale(p, g);
-                for (q, quad) in levels[at * F::QUADS..][..F::QUADS].iter_mut().enumerate() {
-                    *quad = weights.quad(p, g, q);
-                }
-            }
-        }
     }
 }
 
