@@ -94,8 +94,8 @@ pub(crate) struct TextDraft<'a> {
     words: Vec<SourceWord>,
     /// Index of the word last found in the output, and where in the output it began.
     last: Option<(usize, usize)>,
-    /// Tokens that end an answer.
-    ending: Vec<u32>,
+    /// What the source lacks to end with a sentence: a model that adds it has then to be asked once less.
+    closing: &'static str,
     pace: Pace,
 }
 
@@ -109,7 +109,7 @@ struct SourceWord {
 const REACH_WORDS: usize = 16;
 
 impl<'a> TextDraft<'a> {
-    pub(crate) fn new(source: &'a str, ending: Vec<u32>, most: usize) -> TextDraft<'a> {
+    pub(crate) fn new(source: &'a str, most: usize) -> TextDraft<'a> {
         let mut words: Vec<SourceWord> = Vec::new();
         for (start, c) in source.char_indices().filter(|(_, c)| c.is_alphanumeric()) {
             let end = start + c.len_utf8();
@@ -121,19 +121,18 @@ impl<'a> TextDraft<'a> {
                 _ => words.push(SourceWord { start, end, folded: c.to_lowercase().collect() }),
             }
         }
-        TextDraft { source, words, last: None, ending, pace: Pace::new(most) }
+        let closing = if source.ends_with(|c: char| c.is_ascii_alphanumeric()) { "." } else { "" };
+        TextDraft { source, words, last: None, closing, pace: Pace::new(most) }
     }
 
-    /// Tokens that may follow `written`.
+    /// Tokens that may follow `written`. The end of an answer is never among them: nothing could follow it that
+    /// would have to be verified.
     pub(crate) fn propose(&mut self, tokenizer: &Tokenizer, written: &str) -> Vec<u32> {
         let Some(text) = self.continuation(written) else { return Vec::new() };
         let most = self.pace.length;
         // A word is a token or more.
         let cut = text.match_indices(' ').nth(most + 1).map_or(text.len(), |(at, _)| at);
         let Ok(mut tokens) = tokenizer.encode(&text[..cut]) else { return Vec::new() };
-        if cut == text.len() {
-            tokens.extend(&self.ending);
-        }
         tokens.truncate(most);
         tokens
     }
@@ -156,7 +155,7 @@ impl<'a> TextDraft<'a> {
         let word = written[word_start..tail_start].to_lowercase();
         if word.is_empty() {
             // Nothing is written yet; models differ in whether an answer begins with a space.
-            return Some(self.source.trim_start().to_string());
+            return Some(format!("{}{}", self.source.trim_start(), self.closing));
         }
         let at = self.find(&word, word_start, trailing.is_empty())?;
         let found = &self.words[at];
@@ -168,17 +167,20 @@ impl<'a> TextDraft<'a> {
             .sum();
         let rest = &self.source[found.start + inside..];
         if let Some(rest) = rest.strip_prefix(trailing) {
-            return Some(rest.to_string());
+            return Some(format!("{rest}{}", self.closing));
         }
         // The output is punctuated otherwise: go on with the next word.
         let next = &self.source[self.words.get(at + 1).map_or(self.source.len(), |w| w.start)..];
         let closed_up = trailing.ends_with(|c: char| c.is_whitespace() || c == '-');
-        let space = if closed_up || next.is_empty() { "" } else { " " };
+        if next.is_empty() {
+            return Some(String::new());
+        }
+        let space = if closed_up { "" } else { " " };
         let next = match trailing.contains(['.', '!', '?']) {
             true => next.chars().take(1).flat_map(char::to_uppercase).chain(next.chars().skip(1)).collect(),
             false => next.to_string(),
         };
-        Some(format!("{space}{next}"))
+        Some(format!("{space}{next}{}", self.closing))
     }
 
     /// The source word that `word`, which begins at `start` of the output, is or begins.
@@ -226,29 +228,33 @@ mod tests {
 
     #[test]
     fn text_drafts_follow_words_whatever_their_case_and_marks() {
-        let mut draft = TextDraft::new("so um we meet on tuesday no on friday. and then rest", vec![], 7);
+        let mut draft = TextDraft::new("so um we meet on tuesday no on friday. and then rest", 7);
         assert_eq!(
             draft.continuation("").as_deref(),
-            Some("so um we meet on tuesday no on friday. and then rest")
+            Some("so um we meet on tuesday no on friday. and then rest.")
         );
         assert_eq!(
             draft.continuation(" So").as_deref(),
-            Some(" um we meet on tuesday no on friday. and then rest")
+            Some(" um we meet on tuesday no on friday. and then rest.")
         );
         let after = draft.continuation(" So we mee");
-        assert_eq!(after.as_deref(), Some("t on tuesday no on friday. and then rest"));
+        assert_eq!(after.as_deref(), Some("t on tuesday no on friday. and then rest."));
         assert!(draft.continuation(" So we meet zebra").is_none());
         let after = draft.continuation(" So we meet on Friday.");
-        assert_eq!(after.as_deref(), Some(" and then rest"));
+        assert_eq!(after.as_deref(), Some(" and then rest."));
         let after = draft.continuation(" So we meet on Friday. And!");
-        assert_eq!(after.as_deref(), Some(" Then rest"), "a sentence begins with a capital");
+        assert_eq!(after.as_deref(), Some(" Then rest."), "a sentence begins with a capital");
+        assert_eq!(draft.continuation(" So we meet on Friday. And! Then rest").as_deref(), Some("."));
         assert_eq!(draft.continuation(" So we meet on Friday. And! Then rest.").as_deref(), Some(""));
+        let mut closed = TextDraft::new("so we rest!", 7);
+        assert_eq!(closed.continuation("So").as_deref(), Some(" we rest!"), "it has its mark");
+        assert_eq!(closed.continuation("So we rest!").as_deref(), Some(""));
     }
 
     #[test]
     fn text_drafts_survive_any_characters() {
         for source in ["", "…", "été ÉTÉ straße 漢字 😀", "İstanbul İ ß ẞ"] {
-            let mut draft = TextDraft::new(source, vec![1], 7);
+            let mut draft = TextDraft::new(source, 7);
             for written in ["", " ", "É", "été ", "STRASSE", "漢", "😀", "i̇stanbul", "ß ẞ."] {
                 draft.continuation(written);
             }

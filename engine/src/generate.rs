@@ -175,9 +175,8 @@ impl Generator {
         let prefilled_tokens = task.prompt.len() - computed;
         let room = self.cache.capacity().saturating_sub(task.prompt.len());
         let max_tokens = task.max_tokens.min(room);
-        let ending = self.ending(task.one_line);
         let draft = task.draft.filter(|_| self.speculate);
-        let draft = draft.map(|text| TextDraft::new(text, ending, MAX_FEW_ROWS - 1));
+        let draft = draft.map(|text| TextDraft::new(text, MAX_FEW_ROWS - 1));
         let mut answer = Answer {
             one_line: task.one_line,
             licence: task.licence,
@@ -192,16 +191,6 @@ impl Generator {
         self.cache.rewind(self.cached.len());
         let (passes, (drafted, accepted)) = written?;
         Ok(Generated { prefilled_tokens, drafted, accepted, passes, ..answer.finish() })
-    }
-
-    /// Tokens that end an answer, as a draft proposes them.
-    fn ending(&self, one_line: bool) -> Vec<u32> {
-        let tokenizer = self.lm.tokenizer();
-        match one_line {
-            // Worked examples are set apart by an empty line.
-            true => tokenizer.encode("\n\n").unwrap_or_default(),
-            false => tokenizer.eos().into_iter().collect(),
-        }
     }
 
     /// The tokens an edit that `licence` allows could be made of, in rising order.
