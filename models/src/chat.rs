@@ -13,7 +13,7 @@ use minijinja::{Environment, Error, ErrorKind, State, context};
 use crate::tokenizer::{Part, Tokenizer};
 
 /// Steps a template may take. The longest in use take a few hundred a message.
-const FUEL: u64 = 1_000_000;
+const FUEL: u64 = 250_000;
 /// What a template may write around the contents, in bytes.
 const OUTPUT_LIMIT_BYTES: usize = 4 << 20;
 /// A stand-in is these two around the number of the message: private-use characters, so neither
