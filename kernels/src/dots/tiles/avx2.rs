@@ -21,7 +21,7 @@ pub(super) const PANEL_ROWS: usize = 8;
 pub(super) const TILE_ROWS: usize = 4;
 
 /// Eight rows of a weight.
-pub(super) type Panel = super::Panel<__m256i, __m256>;
+type Panel = super::Panel<__m256i, __m256>;
 type Packed<'a> = super::Packed<'a, __m256i, __m256, PANEL_ROWS>;
 
 /// What fits into 16 bits of products of bytes, as the largest level has it.
@@ -88,17 +88,23 @@ pub(super) trait Source<const P: usize>: Copy {
     /// Whether the machine has AVX-VNNI.
     const VNNI: bool;
 
-    /// Groups of a block, of `groups` in all.
-    fn block_groups(groups: usize) -> usize;
+    /// Groups of a block, of `groups` in all: what was unpacked is one block.
+    #[inline(always)]
+    fn block_groups(groups: usize) -> usize {
+        groups
+    }
 
     /// Goes to the block `b`.
     ///
     /// # Safety
     /// Needs AVX2, FMA and F16C; the block is there.
-    unsafe fn enter(&mut self, b: usize);
+    #[inline(always)]
+    unsafe fn enter(&mut self, _b: usize) {}
 
-    /// Asks memory for what will be wanted after group `g`, for `rows` rows of activations.
-    fn ask_ahead(&self, g: usize, rows: usize);
+    /// Asks memory for what will be wanted after group `g`, for `rows` rows of activations: for nothing where it
+    /// has just been written.
+    #[inline(always)]
+    fn ask_ahead(&self, _g: usize, _rows: usize) {}
 
     /// What a level of group `g` of the block is worth, and what all are more by, of eight rows.
     ///
@@ -123,18 +129,6 @@ impl<const QUADS: usize, const SUMS: usize, const VNNI: bool, const P: usize> So
     const QUADS: usize = QUADS;
     const SUMS: usize = SUMS;
     const VNNI: bool = VNNI;
-
-    #[inline(always)]
-    fn block_groups(groups: usize) -> usize {
-        groups
-    }
-
-    #[inline(always)]
-    unsafe fn enter(&mut self, _: usize) {}
-
-    /// It has just been written.
-    #[inline(always)]
-    fn ask_ahead(&self, _: usize, _: usize) {}
 
     #[inline]
     #[target_feature(enable = "avx2")]

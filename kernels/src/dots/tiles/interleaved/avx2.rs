@@ -244,18 +244,6 @@ impl<F: Blocks, const VNNI: bool> Source<PANELS> for &Span<F, VNNI> {
     const SUMS: usize = F::SUMS;
     const VNNI: bool = VNNI;
 
-    #[inline(always)]
-    fn block_groups(groups: usize) -> usize {
-        groups
-    }
-
-    #[inline(always)]
-    unsafe fn enter(&mut self, _: usize) {}
-
-    /// It has just been written.
-    #[inline(always)]
-    fn ask_ahead(&self, _: usize, _: usize) {}
-
     #[inline]
     #[target_feature(enable = "avx2")]
     unsafe fn scale(&self, p: usize, g: usize) -> (__m256, __m256) {
