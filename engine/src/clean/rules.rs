@@ -472,9 +472,8 @@ fn ends(token: &Token) -> bool {
     token.ends_sentence() && !(short && token.trail.starts_with('.')) && !token.core.is_empty()
 }
 
-/// With its first letter upper case.
-pub(crate) fn capitalised(text: &str) -> String {
-    let mut chars = text.chars();
+fn capitalised(word: &str) -> String {
+    let mut chars = word.chars();
     chars.next().map_or(String::new(), |c| c.to_uppercase().chain(chars).collect())
 }
 
