@@ -114,7 +114,7 @@ impl Child {
         let said = self.said.recv_timeout(PARTING).unwrap_or_default();
         let why = why.unwrap_or_else(|| match status {
             Some(status) => format!("it ended ({status})"),
-            None => "it ended".into(),
+            None => "it runs, but takes no requests or gives no answers".into(),
         });
         let sentence = match said.is_empty() {
             true => format!("{}: {why}", self.role),
@@ -124,6 +124,7 @@ impl Child {
         sentence
     }
 
+    /// How it ended, unless it had to be killed.
     fn end(&mut self) -> Option<std::process::ExitStatus> {
         self.stdin = None;
         let begun = Instant::now();
@@ -135,7 +136,8 @@ impl Child {
             }
         }
         let _ = self.process.kill();
-        self.process.wait().ok()
+        let _ = self.process.wait();
+        None
     }
 }
 
@@ -226,10 +228,21 @@ mod tests {
 
     #[test]
     fn one_that_hangs_is_left_behind() {
-        // `exec`: the shell itself is what hangs, and what is killed.
-        let mut child = child("echo wait >&2; exec sleep 600 < /dev/null");
+        // `exec`: the shell itself is what hangs, and what is killed. Its input stays open, else the request
+        // could find it closed.
+        let mut child = child("read a; echo wait >&2; exec sleep 600");
         let sentence = ask(&mut child, Duration::from_millis(300)).unwrap_err();
         assert_eq!(sentence, "a peer: no answer within 0 s; the last it said: wait");
+        assert!(child.process.try_wait().unwrap().is_some());
+    }
+
+    #[test]
+    fn one_that_lives_with_its_input_and_output_closed_has_not_ended() {
+        // Whichever of the two we find closed first.
+        let mut child = child("echo wait >&2; exec sleep 600 < /dev/null > /dev/null");
+        let sentence = ask(&mut child, LIMIT).unwrap_err();
+        let end = "it runs, but takes no requests or gives no answers; the last it said: wait";
+        assert_eq!(sentence, format!("a peer: {end}"));
         assert!(child.process.try_wait().unwrap().is_some());
     }
 }
