@@ -2,6 +2,7 @@
 //! model is about to write is mostly what it was given, so the next tokens are looked up there and
 //! verified in one forward pass. The output is what plain greedy decoding writes, token for token.
 
+use crate::clean::rules::capitalised;
 use undertone_models::tokenizer::Tokenizer;
 
 /// How many tokens to propose: more while all are taken, fewer after a refusal.
@@ -128,13 +129,30 @@ impl<'a> TextDraft<'a> {
     /// Tokens that may follow `written`. The end of an answer is never among them: nothing could follow it that
     /// would have to be verified.
     pub(crate) fn propose(&mut self, tokenizer: &Tokenizer, written: &str) -> Vec<u32> {
-        let Some(text) = self.continuation(written) else { return Vec::new() };
+        let text = self.continuation(written);
+        text.map_or(Vec::new(), |text| self.tokens(tokenizer, &text))
+    }
+
+    /// As many tokens that `text` begins with as are to be proposed.
+    fn tokens(&self, tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
         let most = self.pace.length;
         // A word is a token or more.
         let cut = text.match_indices(' ').nth(most + 1).map_or(text.len(), |(at, _)| at);
         let Ok(mut tokens) = tokenizer.encode(&text[..cut]) else { return Vec::new() };
         tokens.truncate(most);
         tokens
+    }
+
+    /// Tokens that an answer may begin with.
+    pub(crate) fn propose_first(&mut self, tokenizer: &Tokenizer, with_space: bool) -> Vec<u32> {
+        let text = self.opening(with_space);
+        self.tokens(tokenizer, &text)
+    }
+
+    /// The source as answers begin: with a capital.
+    fn opening(&mut self, with_space: bool) -> String {
+        let text = self.continuation("").unwrap_or_default();
+        format!("{}{}", if with_space { " " } else { "" }, capitalised(&text))
     }
 
     /// What the source goes on with behind `written`, in the case that fits there.
@@ -154,7 +172,7 @@ impl<'a> TextDraft<'a> {
             .map_or(tail_start, |(at, _)| at);
         let word = written[word_start..tail_start].to_lowercase();
         if word.is_empty() {
-            // Nothing is written yet; models differ in whether an answer begins with a space.
+            // Nothing is written yet.
             return Some(format!("{}{}", self.source.trim_start(), self.closing));
         }
         let at = self.find(&word, word_start, trailing.is_empty())?;
@@ -177,7 +195,7 @@ impl<'a> TextDraft<'a> {
         }
         let space = if closed_up { "" } else { " " };
         let next = match trailing.contains(['.', '!', '?']) {
-            true => next.chars().take(1).flat_map(char::to_uppercase).chain(next.chars().skip(1)).collect(),
+            true => capitalised(next),
             false => next.to_string(),
         };
         Some(format!("{space}{next}{}", self.closing))
@@ -249,6 +267,14 @@ mod tests {
         let mut closed = TextDraft::new("so we rest!", 7);
         assert_eq!(closed.continuation("So").as_deref(), Some(" we rest!"), "it has its mark");
         assert_eq!(closed.continuation("So we rest!").as_deref(), Some(""));
+    }
+
+    #[test]
+    fn a_first_draft_begins_as_answers_do() {
+        let opening = |source, with_space| TextDraft::new(source, 7).opening(with_space);
+        assert_eq!(opening(" été à", true), " Été à");
+        assert_eq!(opening("ßa!", false), "SSa!");
+        assert_eq!((opening("", false), opening("4 x", false)), (String::new(), "4 x.".to_string()));
     }
 
     #[test]

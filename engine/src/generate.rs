@@ -7,6 +7,7 @@ use crate::control::Control;
 use crate::draft::TextDraft;
 use crate::error::Result;
 use crate::telemetry::Stage;
+use std::time::Instant;
 use undertone_kernels::MAX_FEW_ROWS;
 use undertone_models::causal_lm::{CausalLm, Pass, argmax};
 use undertone_models::footprint::PREFILL_CHUNK_TOKENS;
@@ -78,7 +79,10 @@ pub struct Generator {
     cached: Vec<u32>,
     slots: Vec<PrefixSlot>,
     speculate: bool,
+    drafts_with_prompt: bool,
     shorten: bool,
+    /// Whether the last answer did: the prompt's template decides that, not what is said.
+    opens_with_space: bool,
     /// Of each token of the vocabulary.
     signatures: Vec<u64>,
 }
@@ -98,13 +102,21 @@ impl Generator {
             cached: Vec::new(),
             slots: Vec::new(),
             speculate: true,
+            drafts_with_prompt: true,
             shorten: true,
+            opens_with_space: false,
         })
     }
 
     /// Turns drafts on or off (they are on): the text is the same, only later.
     pub fn set_speculation(&mut self, on: bool) {
         self.speculate = on;
+    }
+
+    /// Turns on or off (it is on) that a first draft is verified in one pass with the prompt, where the model takes it so:
+    /// the text is the same, only later.
+    pub fn set_drafts_with_prompt(&mut self, on: bool) {
+        self.drafts_with_prompt = on;
     }
 
     /// Turns on or off (it is on) that with a licence only the logits of tokens are computed that it could
@@ -162,21 +174,28 @@ impl Generator {
         let licence = task.licence.as_ref().filter(|_| self.shorten);
         let among = licence.map(|licence| self.shortlist(licence));
         let wanted = Wanted::of(&task.licence, &among);
-        let rows = control.stage(Stage::Prefill, |control| {
+        let draft = task.draft.filter(|_| self.speculate);
+        let mut draft = draft.map(|text| TextDraft::new(text, MAX_FEW_ROWS - 1));
+        let mut proposed = self.first_drafts(task.prompt, draft.as_mut());
+        let (rows, drafts_time) = control.stage(Stage::Prefill, |control| {
             // The last chunk has the prompt's last token, whose logits choose the first token of the answer.
             let whole_chunks = (last - self.cached.len()) / PREFILL_CHUNK_TOKENS * PREFILL_CHUNK_TOKENS;
             self.extend(task.prompt, self.cached.len() + whole_chunks, control)?;
             control.check()?;
             let rest = &task.prompt[self.cached.len()..];
-            let rows = scores(&self.lm, rest, &mut self.cache, Pass::PrefillLast, wanted)?;
+            proposed.truncate(PREFILL_CHUNK_TOKENS - rest.len());
+            let pass =
+                if proposed.is_empty() { Pass::PrefillLast } else { Pass::PrefillDrafts(proposed.len()) };
+            let tokens = [rest, &proposed].concat();
+            let start = Instant::now();
+            let rows = scores(&self.lm, &tokens, &mut self.cache, pass, wanted)?;
             self.cached.extend(rest);
-            Ok(rows)
+            Ok((rows, start.elapsed().mul_f64(proposed.len() as f64 / tokens.len() as f64)))
         })?;
+        control.times.shift(Stage::Prefill, Stage::Generate, drafts_time);
         let prefilled_tokens = task.prompt.len() - computed;
         let room = self.cache.capacity().saturating_sub(task.prompt.len());
         let max_tokens = task.max_tokens.min(room);
-        let draft = task.draft.filter(|_| self.speculate);
-        let draft = draft.map(|text| TextDraft::new(text, MAX_FEW_ROWS - 1));
         let mut answer = Answer {
             one_line: task.one_line,
             licence: task.licence,
@@ -185,12 +204,24 @@ impl Generator {
             ..Answer::new(self.lm.tokenizer())
         };
         let written = control.stage(Stage::Generate, |control| {
-            write(&self.lm, &mut self.cache, &mut answer, draft, rows, control)
+            write(&self.lm, &mut self.cache, &mut answer, (draft, proposed), rows, control)
         });
         // Written tokens are computed another way than prompts: the next prompt starts behind this one.
         self.cache.rewind(self.cached.len());
         let (passes, (drafted, accepted)) = written?;
+        let first = answer.tokens.first().map(|token| self.lm.tokenizer().token_bytes(*token));
+        self.opens_with_space = first.map_or(self.opens_with_space, |bytes| bytes.starts_with(b" "));
         Ok(Generated { prefilled_tokens, drafted, accepted, passes, ..answer.finish() })
+    }
+
+    /// What the answer may begin with, where a model verifies that in one pass with its prompt.
+    fn first_drafts(&self, prompt: &[u32], draft: Option<&mut TextDraft<'_>>) -> Vec<u32> {
+        let room = self.cache.capacity().saturating_sub(prompt.len());
+        let allowed = self.drafts_with_prompt && self.lm.takes_drafts_with_prompt();
+        let Some(draft) = draft.filter(|_| allowed) else { return Vec::new() };
+        let mut proposed = draft.propose_first(self.lm.tokenizer(), self.opens_with_space);
+        proposed.truncate(room);
+        proposed
     }
 
     /// The tokens an edit that `licence` allows could be made of, in rising order.
@@ -240,19 +271,19 @@ impl Generator {
     }
 }
 
-/// Writes `answer` token by token. Each pass computes the token last chosen and behind it those the
-/// draft proposes; logits of a proposal that was not chosen are thrown away with all behind it.
+/// Writes `answer` token by token. Each pass computes the token last chosen and behind it those the draft proposes;
+/// logits of a proposal that was not chosen are thrown away with all behind it. The first `rows` are of the prompt and
+/// of what was `proposed` with it.
 /// Returns passes, tokens drafted and tokens accepted.
 fn write(
     lm: &CausalLm,
     cache: &mut KvCache,
     answer: &mut Answer<'_>,
-    mut draft: Option<TextDraft<'_>>,
+    (mut draft, mut proposed): (Option<TextDraft<'_>>, Vec<u32>),
     mut rows: Vec<Scores>,
     control: &Control,
 ) -> Result<(usize, (usize, usize))> {
     let mut passes = 0;
-    let mut proposed: Vec<u32> = Vec::new();
     loop {
         let mut accepted = 0;
         let from = cache.len() - proposed.len();

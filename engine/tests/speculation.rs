@@ -13,6 +13,7 @@ use undertone_engine::clean::licence::Licence;
 use undertone_engine::control::Control;
 use undertone_engine::generate::{Generated, Generator, Task};
 use undertone_engine::prompt::{Mode, PromptFormat};
+use undertone_engine::telemetry::Stage;
 use undertone_models::causal_lm::CausalLm;
 use undertone_models::kv_cache::KvType;
 
@@ -131,6 +132,33 @@ fn drafts_change_no_token_of_any_architecture_over_500_texts() {
     let models = [("smollm2-135m-instruct", 24), ("gemma-3-270m", 24), ("qwen2.5-coder-1.5b-instruct", 12)];
     for (model, max_tokens) in models {
         compare(model, KvType::F32, 500, max_tokens);
+    }
+}
+
+#[test]
+fn a_first_draft_is_verified_with_the_prompt_where_few_rows_meet_matrices_as_many() {
+    let text = "Please send the report to Anna.";
+    for model in ["smollm2-135m-instruct", "gemma-3-270m"] {
+        let mut bench = Bench::new(model, KvType::F32);
+        let (prompt, one_line) = bench.prompt(text);
+        let mut write = |with_prompt| {
+            bench.generator.set_drafts_with_prompt(with_prompt);
+            let licence = Licence::new(text, "en", &bench.known);
+            let task =
+                Task { prompt: &prompt, max_tokens: 24, one_line, draft: Some(text), licence: Some(licence) };
+            let mut control = Control::default();
+            let written = bench.generator.generate(task, &mut control).unwrap();
+            // Writing has its part of the time, whether or not it had a pass to itself.
+            for stage in [Stage::Prefill, Stage::Generate] {
+                assert!(control.times.ms(stage) > 0.0, "{model}: {}", stage.name());
+            }
+            written
+        };
+        // Behind it first: how answers open is learnt from the last.
+        let (behind, with) = (write(false), write(true));
+        assert_eq!((&with.tokens, &with.text), (&behind.tokens, &behind.text), "{model}");
+        let saved = usize::from(bench.generator.lm().takes_drafts_with_prompt());
+        assert!(with.passes + saved <= behind.passes, "{model}: {} and {}", with.passes, behind.passes);
     }
 }
 

@@ -154,7 +154,7 @@ impl Weight {
     }
 
     /// Whether rows lie side by side.
-    pub(crate) fn is_interleaved(&self) -> bool {
+    pub fn is_interleaved(&self) -> bool {
         self.interleaved
     }
 

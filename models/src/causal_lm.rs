@@ -34,13 +34,16 @@ pub enum Pass {
     Decode,
     /// Logits of each of any number of tokens, computed as in prefill.
     Score,
+    /// [`Pass::PrefillLast`] of a prompt and, of this many drafts of what follows it, [`Pass::Decode`] in one: logits
+    /// of the prompt's last token and of each draft. For models that [`CausalLm::takes_drafts_with_prompt`].
+    PrefillDrafts(usize),
 }
 
 impl Pass {
     fn regime(self) -> Regime {
         match self {
             Pass::Decode => Regime::Few,
-            Pass::Prefill | Pass::PrefillLast | Pass::Score => Regime::Many,
+            Pass::Prefill | Pass::PrefillLast | Pass::Score | Pass::PrefillDrafts(_) => Regime::Many,
         }
     }
 
@@ -50,6 +53,16 @@ impl Pass {
             Pass::Prefill => 0,
             Pass::PrefillLast => 1,
             Pass::Decode | Pass::Score => tokens,
+            Pass::PrefillDrafts(drafts) => drafts + 1,
+        }
+    }
+
+    /// How many of `tokens`, the last, look back as decoded ones do.
+    fn decoded(self, tokens: usize) -> usize {
+        match self {
+            Pass::Prefill | Pass::PrefillLast | Pass::Score => 0,
+            Pass::Decode => tokens,
+            Pass::PrefillDrafts(drafts) => drafts,
         }
     }
 }
@@ -222,7 +235,7 @@ impl CausalLm {
         pass: Pass,
         among: Option<&[u32]>,
     ) -> Result<Option<Tensor>> {
-        let position = check(tokens, cache, pass)?;
+        let position = self.check(tokens, cache, pass)?;
         let a = &self.architecture;
         let logits = match &self.network {
             Network::Host(lm) => lm.forward(a, tokens, Sequences::One(cache), pass, among)?,
@@ -242,7 +255,7 @@ impl CausalLm {
     /// # Errors
     /// As [`CausalLm::forward`].
     pub fn forward_likeliest(&self, tokens: &[u32], cache: &mut KvCache, pass: Pass) -> Result<Vec<u32>> {
-        let position = check(tokens, cache, pass)?;
+        let position = self.check(tokens, cache, pass)?;
         let a = &self.architecture;
         let likeliest = match &self.network {
             Network::Host(lm) => {
@@ -257,6 +270,30 @@ impl CausalLm {
         };
         cache.advance(tokens.len());
         Ok(likeliest)
+    }
+
+    /// Whether a prompt and the first drafts can be one pass ([`Pass::PrefillDrafts`]): where matrices meet decoded
+    /// tokens as they meet prompts, so that only attention tells them apart.
+    pub fn takes_drafts_with_prompt(&self) -> bool {
+        match &self.network {
+            Network::Host(lm) => lm.layers.iter().flat_map(Layer::matrices).all(Weight::is_interleaved),
+            Network::Gpu(_) => false,
+        }
+    }
+
+    /// Where `tokens` go, if there is room for them and the pass takes so many.
+    fn check(&self, tokens: &[u32], cache: &KvCache, pass: Pass) -> Result<usize> {
+        let fits = match pass {
+            Pass::Decode => tokens.len() <= MAX_FEW_ROWS,
+            Pass::PrefillDrafts(drafts) => {
+                drafts < tokens.len().min(MAX_FEW_ROWS) && self.takes_drafts_with_prompt()
+            }
+            Pass::Prefill | Pass::PrefillLast | Pass::Score => true,
+        };
+        if tokens.is_empty() || !fits {
+            return Err(ModelError::PassLength { tokens: tokens.len(), pass });
+        }
+        cache.check(tokens.len())
     }
 
     /// Runs one token of each of at most [`MAX_FEW_ROWS`] sequences, each behind what its cache holds: the weights are
@@ -288,6 +325,13 @@ impl CausalLm {
     }
 }
 
+/// How the rows of a pass meet matrices, and how many of them, the last, look back as decoded tokens.
+#[derive(Clone, Copy)]
+struct Rows {
+    regime: Regime,
+    decoded: usize,
+}
+
 /// Whose tokens the rows of a pass are.
 #[derive(Clone, Copy)]
 enum Sequences<'a> {
@@ -295,14 +339,6 @@ enum Sequences<'a> {
     One(&'a KvCache),
     /// One of each, behind what its cache holds.
     Each(&'a [&'a mut KvCache]),
-}
-
-/// Where `tokens` go, if there is room for them and the pass takes so many.
-fn check(tokens: &[u32], cache: &KvCache, pass: Pass) -> Result<usize> {
-    if tokens.is_empty() || (pass == Pass::Decode && tokens.len() > MAX_FEW_ROWS) {
-        return Err(ModelError::PassLength { tokens: tokens.len(), pass });
-    }
-    cache.check(tokens.len())
 }
 
 /// The first of the highest.
@@ -345,20 +381,23 @@ impl HostLm {
         pass: Pass,
         among: Option<&[u32]>,
     ) -> Result<Option<Tensor>> {
-        let regime = pass.regime();
+        let rows = Rows { regime: pass.regime(), decoded: pass.decoded(tokens.len()) };
         let mut x = gather_rows(&self.embed, tokens)?;
         if a.embedding_scale != 1.0 {
             x = (x * a.embedding_scale as f64)?;
         }
         for (n, layer) in self.layers.iter().enumerate() {
-            layer.attend(a, n, &x, sequences, regime)?;
-            layer.feed_forward(a, &x, regime)?;
+            layer.attend(a, n, &x, sequences, rows)?;
+            layer.feed_forward(a, &x, rows.regime)?;
         }
         let (x, regime) = match pass {
             Pass::Prefill => return Ok(None),
             // Always one row, whatever the number of tokens.
             Pass::PrefillLast => (x.narrow(0, tokens.len() - 1, 1)?.contiguous()?, Regime::Few),
-            Pass::Decode | Pass::Score => (x, regime),
+            Pass::PrefillDrafts(drafts) => {
+                (x.narrow(0, tokens.len() - 1 - drafts, 1 + drafts)?.contiguous()?, Regime::Few)
+            }
+            Pass::Decode | Pass::Score => (x, rows.regime),
         };
         let (x, head) = (rms_norm(&x, &self.norm, a.rms_norm_eps)?, self.head());
         Ok(Some(match (among, regime) {
@@ -379,9 +418,9 @@ impl Layer {
         n: usize,
         x: &Tensor,
         sequences: Sequences<'_>,
-        regime: Regime,
+        rows: Rows,
     ) -> Result<()> {
-        let eps = a.rms_norm_eps;
+        let (eps, regime) = (a.rms_norm_eps, rows.regime);
         let h = rms_norm(x, &self.attn_norm, eps)?;
         let [mut q, mut k, v] = linear_each(&h, self.qkv(), regime)?;
         if let Some((q_norm, k_norm)) = &self.qk_norms {
@@ -389,14 +428,15 @@ impl Layer {
             k = rms_norm(&k, k_norm, eps)?;
         }
         let h = match sequences {
-            Sequences::One(cache) => look_back(a, n, [q, k, v], cache, regime)?,
+            Sequences::One(cache) => look_back(a, n, [q, k, v], cache, rows.decoded)?,
             Sequences::Each(caches) => {
                 // Rows of their own, so that what is written in place for one locks no other.
                 let row = |x: &Tensor, i: usize| x.narrow(0, i, 1)?.force_contiguous();
-                let rows = caches.par_iter().enumerate().map(|(i, cache)| {
-                    look_back(a, n, [row(&q, i)?, row(&k, i)?, row(&v, i)?], cache, regime)
-                });
-                Tensor::cat(&rows.collect::<Result<Vec<_>>>()?, 0)?
+                let each = caches
+                    .par_iter()
+                    .enumerate()
+                    .map(|(i, cache)| look_back(a, n, [row(&q, i)?, row(&k, i)?, row(&v, i)?], cache, 1));
+                Tensor::cat(&each.collect::<Result<Vec<_>>>()?, 0)?
             }
         };
         let mut h = linear(&h, &self.out, None, regime)?;
@@ -444,23 +484,31 @@ impl Layer {
     }
 }
 
-/// Puts keys and values of layer `n` behind what `cache` holds, and looks back from there.
+/// Puts keys and values of layer `n` behind what `cache` holds, and looks back from there: the last `decoded` rows as
+/// decoded tokens do.
 fn look_back(
     a: &Architecture,
     n: usize,
     [q, k, v]: [Tensor; 3],
     cache: &KvCache,
-    regime: Regime,
+    decoded: usize,
 ) -> Result<Tensor> {
     let (reach, position, (keys, values)) = (&a.layers[n], cache.len(), &cache.layers()?[n]);
     rope(&q, position, &reach.inv_freq, a.pairing)?;
     rope(&k, position, &reach.inv_freq, a.pairing)?;
     kv_append(keys, &k.unsqueeze(0)?, position)?;
     kv_append(values, &v.unsqueeze(0)?, position)?;
-    let kv_len = position + q.dim(0)?;
-    let (window, scale) = (reach.window, a.attention_scale);
-    let spec = Attention { kv_len, causal: true, window, scale, sampled: None, regime };
-    Ok(attention(&q.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?)
+    let (window, scale, read) = (reach.window, a.attention_scale, q.dim(0)? - decoded);
+    let part = |from: usize, rows: usize, regime: Regime| -> Result<Tensor> {
+        let kv_len = position + from + rows;
+        let spec = Attention { kv_len, causal: true, window, scale, sampled: None, regime };
+        Ok(attention(&q.narrow(0, from, rows)?.unsqueeze(0)?, keys, values, spec)?.squeeze(0)?)
+    };
+    match (read, decoded) {
+        (0, _) => part(0, decoded, Regime::Few),
+        (_, 0) => part(0, read, Regime::Many),
+        _ => Ok(Tensor::cat(&[part(0, read, Regime::Many)?, part(read, decoded, Regime::Few)?], 0)?),
+    }
 }
 
 /// The matrices that are more than looked up: all, but the embedding of a model that has another head.

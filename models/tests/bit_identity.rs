@@ -6,6 +6,7 @@
 mod common;
 
 use candle_core::{Device, Tensor};
+use undertone_kernels::Isa;
 use undertone_models::causal_lm::{CausalLm, Pass};
 use undertone_models::kv_cache::{KvCache, KvType, Snapshot};
 use undertone_models::whisper::{WINDOW_FRAMES, Whisper};
@@ -99,6 +100,50 @@ fn sequences_decoded_together_equal_each_alone() {
             assert_eq!(free[0].len(), 1 + 4, "and the second as it was");
             assert!(lm.forward_each(&[], &mut []).is_err());
             assert!(lm.forward_each(&[1], &mut []).is_err());
+        }
+    }
+}
+
+#[test]
+fn drafts_in_one_pass_with_their_prompt_equal_two_passes() {
+    for model in MODELS {
+        let lm = CausalLm::open(&common::gguf(model)).unwrap();
+        let few_as_many = matches!(Isa::current(), Isa::Avx2 | Isa::AvxVnni);
+        assert_eq!(lm.takes_drafts_with_prompt(), few_as_many, "{model}");
+        for (prompt_len, kv_type) in
+            [(1, KvType::F32), (2, KvType::Q8), (37, KvType::F32), (530, KvType::F32), (530, KvType::Q8)]
+        {
+            let tokens = tokens(&lm, prompt_len + 8);
+            let (slot, prompt_end) = (prompt_len / 2, prompt_len);
+            let mut cache = lm.new_cache(tokens.len(), kv_type).unwrap();
+            for drafts in [1, 3, 7] {
+                let end = prompt_end + drafts;
+                let start_over = |cache: &mut KvCache| {
+                    cache.rewind(0);
+                    (slot > 0).then(|| lm.forward(&tokens[..slot], cache, Pass::Prefill).unwrap());
+                };
+                start_over(&mut cache);
+                let in_one = &tokens[slot..end];
+                if !few_as_many {
+                    assert!(lm.forward(in_one, &mut cache, Pass::PrefillDrafts(drafts)).is_err());
+                    continue;
+                }
+                let mut mixed = bits(&lm, in_one, &mut cache, Pass::PrefillDrafts(drafts));
+                // A decoded token reads every key and value there is.
+                mixed.extend(bits(&lm, &tokens[end..=end], &mut cache, Pass::Decode));
+                start_over(&mut cache);
+                let mut apart = bits(&lm, &tokens[slot..prompt_end], &mut cache, Pass::PrefillLast);
+                apart.extend(bits(&lm, &tokens[prompt_end..end], &mut cache, Pass::Decode));
+                apart.extend(bits(&lm, &tokens[end..=end], &mut cache, Pass::Decode));
+                assert!(mixed == apart, "{model}: {drafts} behind {prompt_len}, {kv_type:?}");
+            }
+        }
+        for (tokens, drafts) in [(&[1, 2, 3][..], 3), (&[1; 12], 8)] {
+            let mut cache = lm.new_cache(16, KvType::F32).unwrap();
+            assert!(
+                lm.forward(tokens, &mut cache, Pass::PrefillDrafts(drafts)).is_err(),
+                "no prompt, too many"
+            );
         }
     }
 }

@@ -472,8 +472,9 @@ fn ends(token: &Token) -> bool {
     token.ends_sentence() && !(short && token.trail.starts_with('.')) && !token.core.is_empty()
 }
 
-fn capitalised(word: &str) -> String {
-    let mut chars = word.chars();
+/// With its first letter upper case.
+pub(crate) fn capitalised(text: &str) -> String {
+    let mut chars = text.chars();
     chars.next().map_or(String::new(), |c| c.to_uppercase().chain(chars).collect())
 }
 

@@ -32,7 +32,8 @@ pub enum Stage {
     Encode,
     /// Whisper's decoder, language detection included.
     Decode,
-    /// The language model reading its prompt.
+    /// The language model reading its prompt. Where a draft is verified in one pass with it, each has that pass's time by
+    /// its rows.
     Prefill,
     /// The language model writing.
     Generate,
@@ -78,6 +79,13 @@ impl StageTimes {
     /// Adds to the time of `stage`.
     pub fn add(&mut self, stage: Stage, time: Duration) {
         self.0[stage as usize] += time;
+    }
+
+    /// Counts `time` of `from`, or all that it has if less, to `to`.
+    pub fn shift(&mut self, from: Stage, to: Stage, time: Duration) {
+        let time = time.min(self.0[from as usize]);
+        self.0[from as usize] -= time;
+        self.add(to, time);
     }
 
     /// Adds the times of `other`.
@@ -169,5 +177,20 @@ impl Record {
     pub fn text_tokens_per_s(&self) -> Option<f64> {
         let ms = self.times.ms(Stage::Generate);
         (self.text.generated_tokens > 0 && ms > 0.0).then(|| self.text.generated_tokens as f64 * 1e3 / ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shifted_is_counted_once() {
+        let mut times = StageTimes::default();
+        times.add(Stage::Prefill, Duration::from_millis(30));
+        times.shift(Stage::Prefill, Stage::Generate, Duration::from_millis(10));
+        assert_eq!((times.ms(Stage::Prefill), times.ms(Stage::Generate)), (20.0, 10.0));
+        times.shift(Stage::Prefill, Stage::Generate, Duration::from_millis(50));
+        assert_eq!((times.ms(Stage::Prefill), times.ms(Stage::Generate)), (0.0, 30.0));
     }
 }
